@@ -1,0 +1,138 @@
+"""Matrix product of activations with a packed weight, on all threads."""
+
+import math
+import threading
+
+import numpy as np
+from llvmlite import ir
+from numba import get_num_threads, prange, types
+from numba.extending import intrinsic
+
+from slipstream.cpu_kernels.compiled.cache import kernel
+from slipstream.cpu_kernels.compiled.memory import address_of, aligned_empty, next_item
+from slipstream.cpu_kernels.compiled.panel_format import BLOCK_COLUMNS, PANEL_ROWS
+from slipstream.cpu_kernels.compiled.quantize_rows import RECORD, quantize_row
+from slipstream.cpu_kernels.compiled.tile import TILE_ROWS, TILE_SIGNATURE
+from slipstream.cpu_kernels.compiled.weight import Weight
+from slipstream.cpu_kernels.errors import expect_shape
+from slipstream.cpu_kernels.quant_types import QuantType
+
+_NO_BIAS = np.empty(0, np.float32)
+_scratch = threading.local()
+
+
+def matmul(
+    x: np.ndarray,
+    weight: Weight,
+    *,
+    bias: np.ndarray | None = None,
+    accumulate: bool = False,
+    out: np.ndarray,
+) -> np.ndarray:
+    """out = x @ weight.T + bias, added to what `out` holds when `accumulate`.
+
+    x      : (M, K) float32, C-contiguous
+    weight : (N, K) packed
+    bias   : (N,) float32
+    out    : (M, N) float32, C-contiguous, written and returned
+    Quantised weights meet activations rounded to int8, 32 columns a scale. Row m of the result is
+    bit-identical whatever M is. Raises ShapeError when shapes do not fit.
+    """
+    expect_shape("x", x.shape, (x.shape[0], weight.columns))
+    expect_shape("out", out.shape, (x.shape[0], weight.rows))
+    if bias is not None:
+        expect_shape("bias", bias.shape, (weight.rows,))
+    num_rows = x.shape[0] if weight.quantised else 0
+    _matmul(
+        weight.tiles,
+        weight.panels,
+        x,
+        weight.quantised,
+        _buffer("q", np.int8, (num_rows, weight.columns)),
+        _buffer("records", np.float32, (num_rows, weight.columns // BLOCK_COLUMNS, RECORD)),
+        _NO_BIAS if bias is None else bias,
+        accumulate,
+        out,
+        get_num_threads(),
+    )
+    return out
+
+
+def _buffer(name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    """A thread's own scratch array, kept between calls."""
+    size = math.prod(shape)
+    held = getattr(_scratch, name, None)
+    if held is None or held.size < size:
+        held = aligned_empty(size * np.dtype(dtype).itemsize).view(dtype)
+        setattr(_scratch, name, held)
+    return held[:size].reshape(shape)
+
+
+@intrinsic
+def _call_tile(_context, address, panel, columns, x, x_stride, scales, scales_stride, out, out_stride):
+    """Call the tile kernel at an address."""
+
+    def generate(context, builder, _signature, values):
+        word = ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [word] * 8)
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, *TILE_SIGNATURE.args), generate
+
+
+@kernel(parallel=True)
+def _matmul(tiles, panels, x, quantised, q, records, bias, accumulate, out, num_threads):
+    num_rows, columns = x.shape
+    if quantised:
+        if num_rows < 4:  # less work than waking the other threads
+            for m in range(num_rows):
+                quantize_row(x[m], q[m], records[m])
+        else:
+            for m in prange(num_rows):
+                quantize_row(x[m], q[m], records[m])
+    x_at = address_of(q) if quantised else address_of(x)
+    x_stride = np.uint64(columns if quantised else 4 * columns)
+    records_stride = np.uint64(4 * RECORD * records.shape[1])
+    # Threads take chunks of panels as they come free: a slow or busy core gets fewer.
+    chunk = max(1, panels.shape[0] // (num_threads * 16))
+    counter = np.zeros(1, np.int64)
+    for _thread in prange(num_threads):
+        result = np.empty((TILE_ROWS[0], PANEL_ROWS), np.float32)
+        while True:
+            first = next_item(address_of(counter)) * chunk
+            if first >= panels.shape[0]:
+                break
+            for p in range(first, min(first + chunk, panels.shape[0])):
+                m = 0
+                for t in range(len(TILE_ROWS)):
+                    rows = TILE_ROWS[t]
+                    while num_rows - m >= rows:
+                        _call_tile(
+                            tiles[t],
+                            address_of(panels) + np.uint64(p * panels.shape[1]),
+                            np.uint64(columns),
+                            x_at + np.uint64(m) * x_stride,
+                            x_stride,
+                            address_of(records) + np.uint64(m) * records_stride,
+                            records_stride,
+                            address_of(result),
+                            np.uint64(4 * PANEL_ROWS),
+                        )
+                        _write_tile(result, rows, m, p * PANEL_ROWS, bias, accumulate, out)
+                        m += rows
+        result[0, 0] = 0  # the tiles know it by address only: keep it alive until here
+    counter[0] = 0
+
+
+@kernel()
+def _write_tile(result, rows, m, n, bias, accumulate, out):
+    width = min(PANEL_ROWS, out.shape[1] - n)
+    for i in range(rows):
+        for j in range(width):
+            value = result[i, j]
+            if bias.shape[0]:
+                value += bias[n + j]
+            if accumulate:
+                value += out[m + i, n + j]
+            out[m + i, n + j] = value

@@ -1,0 +1,29 @@
+"""The living definition of every op, in NumPy with float64 inside.
+
+Every other backend has the same names and signatures and is tested against this one.
+"""
+
+from slipstream.cpu_kernels.reference.attention import attention
+from slipstream.cpu_kernels.reference.dequantize import dequantize
+from slipstream.cpu_kernels.reference.gated_activation import gated_activation
+from slipstream.cpu_kernels.reference.matmul import matmul
+from slipstream.cpu_kernels.reference.prepare import prepare, set_num_threads
+from slipstream.cpu_kernels.reference.rms_norm import rms_norm
+from slipstream.cpu_kernels.reference.rope import rope
+from slipstream.cpu_kernels.reference.store_kv import store_kv
+from slipstream.cpu_kernels.reference.weight import Weight, pack_weight, weight_bytes
+
+__all__ = [
+    "Weight",
+    "attention",
+    "dequantize",
+    "gated_activation",
+    "matmul",
+    "pack_weight",
+    "prepare",
+    "rms_norm",
+    "rope",
+    "set_num_threads",
+    "store_kv",
+    "weight_bytes",
+]

@@ -1,0 +1,60 @@
+"""Softmax attention of a step's rows over paged keys and values."""
+
+import numpy as np
+
+from slipstream.cpu_kernels.errors import ShapeError, expect_shape
+from slipstream.cpu_kernels.visibility import Visibility
+
+
+def attention(
+    q: np.ndarray,
+    key_pages: np.ndarray,
+    value_pages: np.ndarray,
+    visibility: Visibility,
+    *,
+    scale: float,
+    out: np.ndarray,
+) -> np.ndarray:
+    """out[m, h] = softmax(scale * q[m, h] . keys) values, over the keys that row m sees.
+
+    q, out                 : (M, H, D) float32, C-contiguous; `out` is written and returned
+    key_pages, value_pages : (P, K, page_size, D) float16; head h reads key/value head h // (H / K)
+    The keys of the step's own rows are already in the pages. Row m of the result does not depend
+    on the other rows. Raises ShapeError when shapes do not fit. Source: arXiv:1706.03762, eq. 1;
+    grouped heads: arXiv:2305.13245.
+    """
+    check_attention(q, key_pages, value_pages, visibility, out)
+    group = q.shape[1] // key_pages.shape[1]
+    for m, s in enumerate(visibility.sequences):
+        past, table = visibility.past[s], visibility.page_tables[s]
+        seen = np.concatenate(
+            [
+                np.arange(visibility.first_key[m], past),
+                past + np.flatnonzero(visibility.mask[m, : visibility.num_new[s]]),
+            ]
+        )
+        pages, offsets = table[seen // key_pages.shape[2]], seen % key_pages.shape[2]
+        keys = np.repeat(key_pages[pages, :, offsets].astype(np.float64), group, axis=1)
+        values = np.repeat(value_pages[pages, :, offsets].astype(np.float64), group, axis=1)
+        scores = scale * np.einsum("hd,thd->ht", q[m].astype(np.float64), keys)
+        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        out[m] = np.einsum("ht,thd->hd", weights, values)
+    return out
+
+
+def check_attention(
+    q: np.ndarray,
+    key_pages: np.ndarray,
+    value_pages: np.ndarray,
+    visibility: Visibility,
+    out: np.ndarray,
+) -> None:
+    """Raise ShapeError unless the arguments of `attention` fit together."""
+    expect_shape("out", out.shape, q.shape)
+    expect_shape("value_pages", value_pages.shape, key_pages.shape)
+    expect_shape("q", q.shape, (len(visibility.sequences), q.shape[1], key_pages.shape[3]))
+    if q.shape[1] % key_pages.shape[1]:
+        raise ShapeError(
+            f"q: expected a multiple of {key_pages.shape[1]} key/value heads, got {q.shape[1]}"
+        )

@@ -1,0 +1,48 @@
+"""How much RAM the machine has, how much a model may take, and how much is left alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from slipstream.offload.control_group import memory_limit
+from slipstream.offload.kernel_files import read_fields
+
+__all__ = ["Ram", "ram_margin_bytes", "read_ram"]
+
+SMALLEST_MARGIN_BYTES = 256 * 1024**2
+MARGIN_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ram:
+    """RAM that this process could ever have, and that it could have now without swapping."""
+
+    total_bytes: int
+    available_bytes: int
+
+
+def read_ram(root: Path = Path("/")) -> Ram:
+    """RAM of the machine, or of the control group where that has less."""
+    fields = read_fields(root / "proc/meminfo")
+    total = _kilobytes(fields.get("MemTotal"))
+    available = _kilobytes(fields.get("MemAvailable"))
+    if total is None or available is None:
+        memory = psutil.virtual_memory()
+        total, available = int(memory.total), int(memory.available)
+    limit = memory_limit(root)
+    if limit is not None:
+        total = min(total, limit.limit_bytes)
+        available = min(available, limit.available_bytes)
+    return Ram(total_bytes=total, available_bytes=min(available, total))
+
+
+def ram_margin_bytes(ram_total_bytes: int) -> int:
+    """Bytes of available RAM that a plan leaves to the system and to other programs."""
+    return max(SMALLEST_MARGIN_BYTES, int(ram_total_bytes * MARGIN_SHARE))
+
+
+def _kilobytes(text: str | None) -> int | None:
+    """Bytes of a /proc/meminfo value such as "24684084 kB"."""
+    number, _, unit = (text or "").partition(" ")
+    return int(number) * 1024 if number.isdecimal() and unit == "kB" else None

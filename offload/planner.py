@@ -1,0 +1,163 @@
+"""Decides how a model runs on a machine: threads, context and KV cache, each with its reason."""
+
+from slipstream.offload.errors import PlanMemoryError, PlanOptionError
+from slipstream.offload.machine import Machine, explain_default_threads
+from slipstream.offload.memory import ram_margin_bytes
+from slipstream.offload.plan import Decision, Footprint, Plan
+from slipstream.offload.units import format_bytes
+
+__all__ = ["plan_cpu"]
+
+SMALLEST_CONTEXT = 256  # tokens; a conversation does not fit in fewer
+CONTEXT_STEP = 256  # a context cut down to the memory is a multiple of this
+MAX_SEQUENCES = 8
+KV_SHARE = 0.25  # of the available RAM, for the sequences after the first
+
+
+def plan_cpu(
+    footprint: Footprint,
+    machine: Machine,
+    *,
+    backend: str,
+    backend_reason: str,
+    threads: int | None = None,
+    context: int | None = None,
+) -> Plan:
+    """The plan for running a model on the CPU alone; a pure function, to be called before loading.
+
+    `threads` and `context` are met exactly, or decided here where None. Memory is never planned
+    beyond what is available less a margin for other programs (`memory.ram_margin_bytes`).
+    Raises PlanOptionError for a request that the machine or the model rules out, PlanMemoryError
+    when the model does not fit.
+    """
+    margin_bytes = ram_margin_bytes(machine.ram_total_bytes)
+    room_bytes = machine.ram_available_bytes - margin_bytes
+    num_threads, threads_why = _choose_threads(machine, threads)
+    if context is None:
+        num_tokens, context_why = _choose_context(footprint, machine, room_bytes)
+    else:
+        num_tokens, context_why = _check_context(footprint, machine, room_bytes, context)
+    num_sequences, sequences_why = _choose_sequences(footprint, machine, room_bytes, num_tokens)
+    return Plan(
+        backend=backend,
+        threads=num_threads,
+        context=num_tokens,
+        num_sequences=num_sequences,
+        footprint=footprint,
+        ram_available_bytes=machine.ram_available_bytes,
+        ram_margin_bytes=margin_bytes,
+        read_gb_per_s=machine.read_gb_per_s,
+        decisions=(
+            Decision(what="backend", value=backend, why=backend_reason),
+            Decision(what="threads", value=num_threads, why=threads_why),
+            Decision(what="context", value=num_tokens, why=context_why),
+            Decision(what="sequences", value=num_sequences, why=sequences_why),
+        ),
+    )
+
+
+def _choose_threads(machine: Machine, threads: int | None) -> tuple[int, str]:
+    if threads is None:
+        return explain_default_threads(machine)
+    if not 1 <= threads <= machine.logical_cores:
+        raise PlanOptionError(
+            f"threads must be between 1 and {machine.logical_cores}, the logical cores of this "
+            f"machine; got {threads}."
+        )
+    if threads > machine.usable_logical_cores:
+        return threads, (
+            f"asked for, though this process may use only {machine.usable_logical_cores} "
+            f"of {machine.logical_cores} logical cores"
+        )
+    return threads, "asked for"
+
+
+def _choose_context(footprint: Footprint, machine: Machine, room_bytes: int) -> tuple[int, str]:
+    """The longest context that the model was trained for and that fits in memory."""
+    fits = _longest_context(footprint, room_bytes)
+    if fits >= footprint.trained_context:
+        return footprint.trained_context, "the whole context the model was trained for"
+    smallest = min(SMALLEST_CONTEXT, footprint.trained_context)
+    if fits < smallest:
+        raise PlanMemoryError(
+            f"The model does not fit in memory: even with a context of only {smallest:,} tokens "
+            f"{_need(footprint, smallest)}, but {_room(machine)}. Close other programs, or use a "
+            f"smaller model or quantisation."
+        )
+    context = fits - fits % CONTEXT_STEP
+    return context, (
+        f"what fits in memory; the model was trained for {footprint.trained_context:,} tokens"
+    )
+
+
+def _check_context(
+    footprint: Footprint, machine: Machine, room_bytes: int, context: int
+) -> tuple[int, str]:
+    """The context that was asked for, when the model and the memory allow it."""
+    if not 1 <= context <= footprint.trained_context:
+        raise PlanOptionError(
+            f"context must be between 1 and {footprint.trained_context:,} tokens, for which the "
+            f"model was trained; got {context:,}."
+        )
+    fits = _longest_context(footprint, room_bytes)
+    if context > fits:
+        advice = (
+            f"Ask for a context of at most {fits:,} tokens, or close other programs."
+            if fits >= 1
+            else "Close other programs, or use a smaller model or quantisation."
+        )
+        raise PlanMemoryError(
+            f"A context of {context:,} tokens does not fit in memory: "
+            f"{_need(footprint, context)}, but {_room(machine)}. {advice}"
+        )
+    return context, "asked for"
+
+
+def _choose_sequences(
+    footprint: Footprint, machine: Machine, room_bytes: int, context: int
+) -> tuple[int, str]:
+    """How many sequences of `context` tokens the KV cache holds: one at least, more with room."""
+    kv_bytes = context * footprint.kv_bytes_per_token
+    if kv_bytes == 0:
+        return MAX_SEQUENCES, "the model keeps no KV cache"
+    free_bytes = room_bytes - footprint.weights_bytes - footprint.workspace_bytes
+    in_share = int(machine.ram_available_bytes * KV_SHARE) // kv_bytes
+    fits = min(in_share, free_bytes // kv_bytes)
+    if fits >= MAX_SEQUENCES:
+        return MAX_SEQUENCES, "the most that are kept, with the whole context each"
+    why = f"{format_bytes(kv_bytes)} of KV cache each, and all of them may take "
+    if in_share <= free_bytes // kv_bytes:
+        why += f"{KV_SHARE:.0%} of the available RAM"
+    else:
+        why += f"{format_bytes(free_bytes)}, what is left beside the weights"
+    return (fits, why) if fits > 1 else (1, f"{why}; one always has its place")
+
+
+def _longest_context(footprint: Footprint, room_bytes: int) -> int:
+    """Tokens that fit in the memory that weights and workspace leave; at most the trained ones."""
+    free_bytes = room_bytes - footprint.weights_bytes - footprint.workspace_bytes
+    if free_bytes < 0:
+        return 0
+    if footprint.kv_bytes_per_token == 0:
+        return footprint.trained_context
+    return min(footprint.trained_context, free_bytes // footprint.kv_bytes_per_token)
+
+
+def _need(footprint: Footprint, context: int) -> str:
+    """The bytes that the model takes with a context, whole and in parts."""
+    kv_bytes = context * footprint.kv_bytes_per_token
+    needed_bytes = footprint.weights_bytes + kv_bytes + footprint.workspace_bytes
+    return (
+        f"it needs {format_bytes(needed_bytes)} (weights {format_bytes(footprint.weights_bytes)}, "
+        f"KV cache {format_bytes(kv_bytes)}, workspace {format_bytes(footprint.workspace_bytes)})"
+    )
+
+
+def _room(machine: Machine) -> str:
+    """What a plan may take, and why that is less than what is available."""
+    margin_bytes = ram_margin_bytes(machine.ram_total_bytes)
+    room_bytes = max(0, machine.ram_available_bytes - margin_bytes)
+    return (
+        f"only {format_bytes(room_bytes)} can be used ({format_bytes(machine.ram_available_bytes)} "
+        f"of RAM is available, less {format_bytes(margin_bytes)} for other programs)"
+    )

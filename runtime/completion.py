@@ -1,0 +1,57 @@
+"""What a generation gives back: pieces while it runs, a completion at its end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from slipstream.runtime.sampling import TokenLogprobs
+
+__all__ = ["Completion", "FinishReason", "Piece", "Timings"]
+
+# stop: an end-of-turn token, stop string or stop id; length: max_tokens or the context's end.
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Text that became certain, and the tokens it came from."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprobs, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Seconds and tokens. Prefill ends with the first token; decode counts those after it."""
+
+    load_s: float
+    prefill_s: float
+    prefill_tokens: int  # computed; those found in the KV cache are not among them
+    decode_s: float
+    decode_tokens: int
+
+    @property
+    def prefill_tok_per_s(self) -> float:
+        return self.prefill_tokens / self.prefill_s if self.prefill_s > 0 else 0.0
+
+    @property
+    def decode_tok_per_s(self) -> float:
+        return self.decode_tokens / self.decode_s if self.decode_s > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """A finished generation.
+
+    token_ids : the generated tokens, without the end-of-turn token
+    stats     : prompt_tokens, reused_tokens (found in the KV cache), steps, seed
+    logprobs  : one for each token when asked for
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    timings: Timings
+    stats: Mapping[str, int]
+    logprobs: tuple[TokenLogprobs, ...] = field(default=(), repr=False)

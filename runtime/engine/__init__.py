@@ -1,0 +1,7 @@
+"""The engine: one thread that runs every caller's tokens through the model, step by step."""
+
+from slipstream.runtime.engine.engine import Engine
+from slipstream.runtime.engine.generation import Generation, TokenStream
+from slipstream.runtime.engine.scoring import Scoring
+
+__all__ = ["Engine", "Generation", "Scoring", "TokenStream"]

@@ -1,0 +1,178 @@
+"""A job that generates text, and the stream through which its caller follows it."""
+
+import queue
+import time
+from collections.abc import Iterator
+from typing import Self
+
+import numpy as np
+
+from slipstream.runtime.completion import Completion, FinishReason, Piece, Timings
+from slipstream.runtime.engine.job import Job
+from slipstream.runtime.sampling import Sampler, StopMatcher, TokenLogprobs, top_logprobs
+from slipstream.runtime.tokenizer import Tokenizer
+
+__all__ = ["Generation", "TokenStream"]
+
+
+class Generation(Job):
+    """Samples one token a step and turns tokens into text until something ends it."""
+
+    def __init__(
+        self,
+        prompt: list[int],
+        sampler: Sampler,
+        tokenizer: Tokenizer,
+        *,
+        max_length: int,
+        seed: int,
+        load_s: float,
+    ) -> None:
+        """max_length counts the prompt too; the prompt must be shorter. `seed` is the sampler's."""
+        super().__init__(list(prompt), max_length)
+        self.events: queue.SimpleQueue[Piece | Completion | BaseException] = queue.SimpleQueue()
+        self._num_prompt = len(prompt)
+        self._sampler = sampler
+        self._options = sampler.options
+        self._end_ids = tokenizer.end_ids | self._options.stop_ids
+        self._decoder = tokenizer.stream()
+        self._stop = StopMatcher(self._options.stop_strings)
+        self._text: list[str] = []
+        self._held: list[tuple[int, TokenLogprobs | None]] = []
+        self._logprobs: list[TokenLogprobs] = []
+        self._seed = seed
+        self._load_s = load_s
+        self._reused = 0
+        self._steps = 0
+        self._start_s = self._first_token_s = 0.0
+
+    def wanted(self, count: int) -> range:
+        return range(count - 1, count) if count == self.num_pending else range(0)
+
+    def started(self, reused: int) -> None:
+        self._reused = reused
+        self._start_s = time.perf_counter()
+
+    def advance(self, logits: np.ndarray) -> None:
+        self._steps += 1
+        if len(logits) == 0:
+            return
+        if not self._first_token_s:
+            self._first_token_s = time.perf_counter()
+        token = self._sampler.sample(logits[0], self.tokens)
+        if token in self._end_ids:
+            self._finish("stop")
+            return
+        self._emit(token, logits[0])
+        self.tokens.append(token)
+        if self._stop.matched is not None:
+            self._finish("stop")
+        elif len(self.tokens) >= self.max_length:
+            self._finish("length")
+
+    def fail(self, error: BaseException) -> None:
+        self.finished = True
+        self.events.put(error)
+
+    def cancel(self) -> None:
+        self._finish("cancelled")
+
+    def _emit(self, token: int, logits: np.ndarray) -> None:
+        """Turn a token into text; text that may still become a stop string is held back."""
+        logprobs = None
+        if self._options.logprobs is not None:
+            logprobs = top_logprobs(logits, token, self._options.logprobs)
+            self._logprobs.append(logprobs)
+        self._held.append((token, logprobs))
+        text, _ = self._stop.push(self._decoder.push(token))
+        self._put(text)
+
+    def _put(self, text: str) -> None:
+        if not text:
+            return
+        self._text.append(text)
+        self.events.put(
+            Piece(
+                text=text,
+                token_ids=tuple(token for token, _ in self._held),
+                logprobs=tuple(each for _, each in self._held if each is not None),
+            )
+        )
+        self._held.clear()
+
+    def _finish(self, reason: FinishReason) -> None:
+        if self._stop.matched is None:
+            text, stopped = self._stop.push(self._decoder.flush())
+            self._put(text if stopped else text + self._stop.flush())
+        self.finished = True
+        self.events.put(self._completion(reason))
+
+    def _completion(self, reason: FinishReason) -> Completion:
+        now = time.perf_counter()
+        start = self._start_s or now
+        first = self._first_token_s or now
+        generated = self.tokens[self._num_prompt :]
+        return Completion(
+            text="".join(self._text),
+            token_ids=tuple(generated),
+            finish_reason=reason,
+            timings=Timings(
+                load_s=self._load_s,
+                prefill_s=first - start,
+                prefill_tokens=min(self.cached, self._num_prompt) - self._reused,
+                decode_s=now - first,
+                decode_tokens=max(0, self.cached - self._num_prompt),
+            ),
+            stats={
+                "prompt_tokens": self._num_prompt,
+                "reused_tokens": self._reused,
+                "steps": self._steps,
+                "seed": self._seed,
+            },
+            logprobs=tuple(self._logprobs),
+        )
+
+
+class TokenStream(Iterator[Piece]):
+    """Pieces of a generation as they come. Leaving it early, or `cancel`, stops the generation."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+        self._completion: Completion | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Piece:
+        if self._completion is not None:
+            raise StopIteration
+        event = self._generation.events.get()
+        if isinstance(event, Piece):
+            return event
+        if isinstance(event, Completion):
+            self._completion = event
+            raise StopIteration
+        self.cancel()
+        self._generation.events.put(event)  # whoever asks again hears the same
+        raise event
+
+    def cancel(self) -> None:
+        """Ask the generation to stop; it ends between two steps, with what it has so far."""
+        self._generation.cancelled = True
+
+    @property
+    def completion(self) -> Completion:
+        """The finished generation; waits for the pieces that were not taken yet."""
+        for _ in self:
+            pass
+        assert self._completion is not None
+        return self._completion
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+
+    def __del__(self) -> None:
+        self.cancel()

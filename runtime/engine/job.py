@@ -1,0 +1,54 @@
+"""What the engine runs: a sequence of tokens with something to do with their logits."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+__all__ = ["Job"]
+
+
+class Job(ABC):
+    """A sequence in the engine.
+
+    tokens       : all tokens so far; the engine feeds those that are not in the KV cache yet
+    max_length   : tokens that the sequence may reach; pages are reserved for so many
+    chunk_limit  : rows of it that one step takes at most
+    reuses_cache : whether a cached prefix may stand in for computing it
+    slot, cached : set by the engine: KV cache slot, and how many tokens it holds
+    """
+
+    reuses_cache = True
+    chunk_limit = 512
+
+    def __init__(self, tokens: list[int], max_length: int) -> None:
+        self.tokens = tokens
+        self.max_length = max_length
+        self.slot = -1
+        self.cached = 0
+        self.cancelled = False
+        self.finished = False
+
+    @property
+    def num_pending(self) -> int:
+        """Tokens that are not in the KV cache yet."""
+        return len(self.tokens) - self.cached
+
+    @abstractmethod
+    def wanted(self, count: int) -> range:
+        """Of the next `count` pending tokens, those whose logits the job wants."""
+
+    @abstractmethod
+    def started(self, reused: int) -> None:
+        """Admitted; `reused` tokens were found in the KV cache."""
+
+    @abstractmethod
+    def advance(self, logits: np.ndarray) -> None:
+        """Take the logits (wanted, V) of a step; may append tokens or set `finished`."""
+
+    @abstractmethod
+    def fail(self, error: BaseException) -> None:
+        """The job can't go on; whoever waits for it gets `error`."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Somebody asked the job to stop; called between steps."""

@@ -1,0 +1,50 @@
+"""A job that collects the logits of every token of a text."""
+
+import threading
+
+import numpy as np
+
+from slipstream.runtime.engine.job import Job
+from slipstream.runtime.errors import EngineError
+
+__all__ = ["Scoring"]
+
+
+class Scoring(Job):
+    """Logits of all tokens, (T, V) float32. Nothing is taken from the cache: all are computed."""
+
+    reuses_cache = False
+    chunk_limit = 64  # rows of logits in one step: 64 x 262,144 x 4 bytes are 67 MB
+
+    def __init__(self, tokens: list[int]) -> None:
+        super().__init__(tokens, max_length=len(tokens))
+        self._rows: list[np.ndarray] = []
+        self._done = threading.Event()
+        self._error: BaseException | None = None
+
+    def result(self) -> np.ndarray:
+        """Wait for the logits."""
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return np.concatenate(self._rows)
+
+    def wanted(self, count: int) -> range:
+        return range(count)
+
+    def started(self, reused: int) -> None:
+        pass
+
+    def advance(self, logits: np.ndarray) -> None:
+        self._rows.append(logits.copy())
+        if self.num_pending == 0:
+            self.finished = True
+            self._done.set()
+
+    def fail(self, error: BaseException) -> None:
+        self._error = error
+        self.finished = True
+        self._done.set()
+
+    def cancel(self) -> None:
+        self.fail(EngineError("the engine was closed while it computed logits"))

@@ -1,0 +1,158 @@
+"""A paged KV cache that holds several sequences and takes whole token trees."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from slipstream.runtime.kv_cache.placement import Placement
+from slipstream.runtime.step_batch import StepBatch
+
+__all__ = ["PAGE_SIZE", "CacheFullError", "KVCache"]
+
+PAGE_SIZE = 64  # tokens
+
+
+class CacheFullError(RuntimeError):
+    """There are not enough free pages; the engine must free some or wait."""
+
+
+@dataclass(slots=True)
+class _Stored:
+    """One sequence: `length` committed tokens, then `num_new` of the step under way."""
+
+    pages: list[int] = field(default_factory=list)
+    length: int = 0
+    num_new: int = 0
+
+
+class KVCache:
+    """Keys and values of every layer, in pages that sequences take from one pool.
+
+    The rows of a step are placed behind their sequence's tokens, attended to, and then either
+    committed along one path of the tree or dropped.
+    """
+
+    def __init__(
+        self, *, num_layers: int, num_kv_heads: int, head_size: int, num_tokens: int
+    ) -> None:
+        """Room for `num_tokens` in all, in float16. Memory is touched only as pages fill."""
+        num_pages = -(-num_tokens // PAGE_SIZE)
+        shape = (num_pages, num_kv_heads, PAGE_SIZE, head_size)
+        self._layers = [
+            (np.empty(shape, np.float16), np.empty(shape, np.float16)) for _ in range(num_layers)
+        ]
+        self._free = list(range(num_pages - 1, -1, -1))
+        self._sequences: dict[int, _Stored] = {}
+        self._next_slot = 0
+
+    @property
+    def free_tokens(self) -> int:
+        """Tokens that fit in the free pages."""
+        return len(self._free) * PAGE_SIZE
+
+    def open(self) -> int:
+        """Begin a sequence; returns its slot."""
+        slot = self._next_slot
+        self._next_slot += 1
+        self._sequences[slot] = _Stored()
+        return slot
+
+    def close(self, slot: int) -> None:
+        """Forget a sequence and free its pages."""
+        self._free.extend(reversed(self._sequences.pop(slot).pages))
+
+    def fork(self, slot: int, length: int) -> int:
+        """A new sequence with a copy of the first `length` tokens of another; returns its slot.
+
+        Raises CacheFullError when there are too few free pages.
+        """
+        source = self._sequences[slot]
+        if not 0 <= length <= source.length:
+            raise ValueError(f"fork: expected a length up to {source.length}, got {length}")
+        num_pages = -(-length // PAGE_SIZE)
+        if num_pages > len(self._free):
+            raise CacheFullError(f"KV cache: {num_pages} pages needed, {len(self._free)} free")
+        copy = self.open()
+        pages = [self._free.pop() for _ in range(num_pages)]
+        self._sequences[copy] = _Stored(pages=pages, length=length)
+        for layer in self._layers:
+            for array in layer:
+                array[pages] = array[source.pages[:num_pages]]
+        return copy
+
+    def length(self, slot: int) -> int:
+        """Committed tokens of a sequence."""
+        return self._sequences[slot].length
+
+    def place(self, batch: StepBatch) -> Placement:
+        """Give each row of a step its place. Rows placed before and not committed are dropped.
+
+        Raises CacheFullError, with nothing changed, when there are too few free pages.
+        """
+        slots, starts = np.unique(batch.slots, return_index=True)
+        slots = slots[np.argsort(starts)]
+        counts = {int(slot): int((batch.slots == slot).sum()) for slot in slots}
+        needed = {slot: self._pages_short(slot, count) for slot, count in counts.items()}
+        if sum(needed.values()) > len(self._free):
+            raise CacheFullError(
+                f"KV cache: {sum(needed.values())} pages needed, {len(self._free)} free"
+            )
+        for slot, count in counts.items():
+            stored = self._sequences[slot]
+            stored.pages.extend(self._free.pop() for _ in range(needed[slot]))
+            stored.num_new = count
+        stored_now = [self._sequences[slot] for slot in counts]
+        tables = np.zeros((len(counts), max(len(each.pages) for each in stored_now)), np.int32)
+        for row, each in zip(tables, stored_now, strict=True):
+            row[: len(each.pages)] = each.pages
+        past = np.array([each.length for each in stored_now], np.int32)
+        return Placement.of(batch, tables, past, PAGE_SIZE)
+
+    def layer(self, layer_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """(key pages, value pages) of a layer, (P, K, PAGE_SIZE, D) float16 each."""
+        return self._layers[layer_id]
+
+    def commit(self, slot: int, path: Sequence[int] | None = None) -> None:
+        """Keep the placed rows of `path` (ascending, counted within the sequence), drop the others.
+
+        None keeps all. Keys and values move up so that they follow the committed ones.
+        """
+        stored = self._sequences[slot]
+        kept = list(range(stored.num_new) if path is None else path)
+        if any(b <= a for a, b in zip([-1, *kept], kept, strict=False)) or (
+            kept and kept[-1] >= stored.num_new
+        ):
+            raise ValueError(f"commit: {kept} is not an ascending path of {stored.num_new} rows")
+        if kept != list(range(len(kept))):
+            self._move(stored, kept)
+        stored.length += len(kept)
+        stored.num_new = 0
+        self._trim(stored)
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Forget the tokens of a sequence from `length` on."""
+        stored = self._sequences[slot]
+        if not 0 <= length <= stored.length:
+            raise ValueError(f"truncate: expected a length up to {stored.length}, got {length}")
+        stored.length, stored.num_new = length, 0
+        self._trim(stored)
+
+    def _pages_short(self, slot: int, num_new: int) -> int:
+        stored = self._sequences[slot]
+        return max(0, -(-(stored.length + num_new) // PAGE_SIZE) - len(stored.pages))
+
+    def _move(self, stored: _Stored, kept: list[int]) -> None:
+        pages = np.array(stored.pages)
+        source = stored.length + np.array(kept)
+        target = stored.length + np.arange(len(kept))
+        for key_pages, value_pages in self._layers:
+            for array in (key_pages, value_pages):
+                array[pages[target // PAGE_SIZE], :, target % PAGE_SIZE] = array[
+                    pages[source // PAGE_SIZE], :, source % PAGE_SIZE
+                ]
+
+    def _trim(self, stored: _Stored) -> None:
+        needed = -(-stored.length // PAGE_SIZE)
+        self._free.extend(reversed(stored.pages[needed:]))
+        del stored.pages[needed:]

@@ -1,0 +1,239 @@
+"""The one class that a user needs: a model that completes prompts and chats."""
+
+import secrets
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from slipstream.offload.plan import Plan
+from slipstream.runtime.completion import Completion
+from slipstream.runtime.engine import Generation, Scoring, TokenStream
+from slipstream.runtime.errors import ChatTemplateError, PromptError
+from slipstream.runtime.load_progress import terminal_progress
+from slipstream.runtime.loading import Loaded, Progress, load
+from slipstream.runtime.models import ModelConfig
+from slipstream.runtime.options import Options
+from slipstream.runtime.sampling import Sampler, SamplingOptions
+from slipstream.runtime.session import Session
+from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
+
+__all__ = ["LLM"]
+
+
+class LLM:
+    """A language model in this process. Thread-safe: concurrent callers share one engine.
+
+    with LLM("smollm2-135m") as llm:
+        for piece in llm.stream("Why is the sky blue?", max_tokens=128):
+            print(piece.text, end="")
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        draft: str | None = None,
+        threads: int | None = None,
+        vram_bytes: int | None = None,
+        context: int | None = None,
+        kv: str = "auto",
+        speculate: str | bool = "auto",
+        seed: int | None = None,
+    ) -> None:
+        """Load a model: a catalogue name, a path, or hf:org/repo:file.gguf.
+
+        threads : None takes one for each performance core
+        context : tokens that prompt and answer may have together; None takes what the model was
+                  trained for, if it fits in memory
+        kv      : how keys and values are stored: "auto" or "f16"
+        seed    : of every request that names none; None draws a new one for each
+        draft, vram_bytes and speculate are for versions with a GPU and drafts; asking for either
+        here is an error. Raises CatalogueError when the model is not on this machine,
+        CheckpointError when its file is damaged, UnsupportedError when it needs something that is
+        not implemented, OptionError, and MemoryBudgetError before loading what would not fit.
+        """
+        options = Options(
+            draft=draft,
+            threads=threads,
+            vram_bytes=vram_bytes,
+            context=context,
+            kv=kv,
+            speculate=speculate,
+            seed=seed,
+        )
+        self._start(load(model, options, progress=terminal_progress()), options)
+
+    @classmethod
+    def open(
+        cls,
+        model: str | Path,
+        options: Options,
+        *,
+        progress: Progress | None = None,
+        backend: str = "auto",
+    ) -> Self:
+        """As `LLM(...)`, for programs that show progress or choose the backend themselves.
+
+        progress : called with (stage, done, total) while kernels compile and weights load
+        """
+        llm = cls.__new__(cls)
+        llm._start(load(model, options, backend_name=backend, progress=progress), options)
+        return llm
+
+    def _start(self, loaded: Loaded, options: Options) -> None:
+        self._loaded = loaded
+        self._seed = options.seed
+        self._finalizer = weakref.finalize(self, loaded.engine.close)
+
+    # Text ----------------------------------------------------------------------------------
+
+    def generate(self, prompt: str | Sequence[int], **sampling: Any) -> Completion:
+        """Complete a prompt. Sampling options: see `SamplingOptions`; temperature=0 is greedy.
+
+        Raises PromptError for a prompt that is empty or longer than the context, OptionError.
+        """
+        return self.stream(prompt, **sampling).completion
+
+    def stream(self, prompt: str | Sequence[int], **sampling: Any) -> TokenStream:
+        """Complete a prompt piece by piece; `.completion` has the whole afterwards."""
+        if isinstance(prompt, str):
+            tokens = self.tokenizer.encode(prompt, parse_special=True)
+        else:
+            tokens = self._checked_ids(prompt)
+        return self._submit(tokens, SamplingOptions.from_user(**sampling))
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], **sampling: Any) -> Completion:
+        """Answer a conversation: messages with "role" and "content".
+
+        Raises ChatTemplateError when the model has no chat template or it refuses the messages.
+        """
+        return self.chat_stream(messages, **sampling).completion
+
+    def chat_stream(self, messages: Sequence[Mapping[str, Any]], **sampling: Any) -> TokenStream:
+        """Answer a conversation piece by piece."""
+        options = SamplingOptions.from_user(**sampling)
+        return self._submit(self.chat_tokens(messages), options)
+
+    def chat_tokens(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The prompt that the chat template makes of a conversation."""
+        if self.chat_template is None:
+            raise ChatTemplateError(
+                f"{self.config.name} has no chat template: it completes plain text; "
+                "use `generate` or `stream`"
+            )
+        text = self.chat_template.render(messages)
+        tokens = self.tokenizer.encode(text, add_special=False, parse_special=True)
+        bos = self.tokenizer.bos_id
+        if self.tokenizer.adds_bos and bos is not None and tokens[:1] != [bos]:
+            tokens.insert(0, bos)  # most templates write it themselves
+        return tokens
+
+    def session(self, system: str | None = None) -> Session:
+        """A conversation that remembers its messages."""
+        return Session(self, system)
+
+    # Tokens --------------------------------------------------------------------------------
+
+    def tokenize(
+        self, text: str, *, add_special: bool = True, parse_special: bool = False
+    ) -> list[int]:
+        """Token ids of a text, with the tokens that the model wants at its beginning."""
+        return self.tokenizer.encode(text, add_special=add_special, parse_special=parse_special)
+
+    def detokenize(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
+        """The text of token ids."""
+        return self.tokenizer.decode(ids, skip_special=skip_special)
+
+    def logits(self, ids: Sequence[int]) -> np.ndarray:
+        """What the model expects after each token: (T, V) float32.
+
+        Raises PromptError for no tokens or more than the context.
+        """
+        tokens = self._checked_ids(ids)
+        self._check_length(tokens, self.plan.context)
+        job = Scoring(tokens)
+        self._loaded.engine.submit(job)
+        return job.result()
+
+    # What it is ----------------------------------------------------------------------------
+
+    @property
+    def plan(self) -> Plan:
+        """What runs where, its cost, and why."""
+        return self._loaded.plan
+
+    @property
+    def config(self) -> ModelConfig:
+        return self._loaded.config
+
+    @property
+    def path(self) -> Path:
+        return self._loaded.path
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._loaded.tokenizer
+
+    @property
+    def chat_template(self) -> ChatTemplate | None:
+        """None for a model that completes plain text."""
+        return self._loaded.chat_template
+
+    @property
+    def load_s(self) -> float:
+        """Seconds that loading took."""
+        return self._loaded.load_s
+
+    def close(self) -> None:
+        """Stop running generations and let go of the model. Safe to call twice."""
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---------------------------------------------------------------------------------------
+
+    def _submit(self, tokens: list[int], options: SamplingOptions) -> TokenStream:
+        context = self.plan.context
+        self._check_length(tokens, context - 1)
+        limit = context if options.max_tokens is None else len(tokens) + options.max_tokens
+        seed = next(
+            (each for each in (options.seed, self._seed) if each is not None),
+            secrets.randbelow(1 << 32),
+        )
+        generation = Generation(
+            tokens,
+            Sampler(options, seed=seed, vocab_size=self.config.vocab_size),
+            self.tokenizer,
+            max_length=min(context, limit),
+            seed=seed,
+            load_s=self._loaded.load_s,
+        )
+        self._loaded.engine.submit(generation)
+        return TokenStream(generation)
+
+    def _check_length(self, tokens: list[int], limit: int) -> None:
+        if not tokens:
+            raise PromptError("the prompt is empty; expected at least one token")
+        if len(tokens) > limit:
+            raise PromptError(
+                f"the prompt has {len(tokens)} tokens, but at most {limit} fit in the context of "
+                f"{self.plan.context}; shorten it or load the model with a larger context "
+                f"(trained for {self.config.context_length})"
+            )
+
+    def _checked_ids(self, ids: Sequence[int]) -> list[int]:
+        tokens = [int(each) for each in ids]
+        wrong = next((each for each in tokens if not 0 <= each < self.config.vocab_size), None)
+        if wrong is not None:
+            raise PromptError(
+                f"token id {wrong} is not in the vocabulary, which has ids 0 to "
+                f"{self.config.vocab_size - 1}"
+            )
+        return tokens

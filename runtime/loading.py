@@ -1,0 +1,156 @@
+"""From a model's name to everything that runs it: file, plan, weights, cache, engine."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from slipstream.offload.bandwidth import measured_read_bandwidth
+from slipstream.offload.errors import PlanMemoryError, PlanOptionError
+from slipstream.offload.machine import default_threads, probe
+from slipstream.offload.plan import Footprint, Plan
+from slipstream.offload.planner import plan_cpu
+from slipstream.runtime.backends import Backend, load_backend
+from slipstream.runtime.catalogue import resolve
+from slipstream.runtime.checkpoint import ModelFile
+from slipstream.runtime.engine import Engine
+from slipstream.runtime.engine.engine import COMPUTE_LOCK
+from slipstream.runtime.errors import MemoryBudgetError, OptionError
+from slipstream.runtime.kv_cache import KVCache
+from slipstream.runtime.models import ModelConfig, load_model, read_model_config
+from slipstream.runtime.options import Options
+from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
+
+__all__ = ["Loaded", "Progress", "load", "plan_model"]
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+_LARGEST_STEP = 512  # rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A model ready to run."""
+
+    path: Path
+    config: ModelConfig
+    tokenizer: Tokenizer
+    chat_template: ChatTemplate | None
+    plan: Plan
+    engine: Engine
+    load_s: float
+
+
+def plan_model(model: str | Path, options: Options, backend_name: str = "auto") -> Plan:
+    """What would be decided for a model here; reads the file's header, loads nothing.
+
+    Raises as `load` does.
+    """
+    with ModelFile.open(resolve(str(model))) as file:
+        return _plan(file, read_model_config(file), options, load_backend(backend_name))
+
+
+def load(
+    model: str | Path,
+    options: Options,
+    *,
+    backend_name: str = "auto",
+    progress: Progress | None = None,
+) -> Loaded:
+    """Open, check, plan and load a model, and start its engine.
+
+    model : a catalogue name, a path, or hf:org/repo:file.gguf; it must be on this machine
+    Raises CatalogueError, CheckpointError, UnsupportedError, OptionError, MemoryBudgetError.
+    """
+    start = time.perf_counter()
+    path = resolve(str(model))
+    with ModelFile.open(path) as file:
+        config = read_model_config(file)
+        backend = load_backend(backend_name)
+        plan = _plan(file, config, options, backend)
+        tokenizer = Tokenizer.from_metadata(file.metadata)
+        if tokenizer.vocab_size > config.vocab_size:
+            raise OptionError(
+                f"{path}: {tokenizer.vocab_size} tokens but {config.vocab_size} embedding rows"
+            )
+        chat_template = ChatTemplate.from_metadata(file.metadata, tokenizer)
+        with COMPUTE_LOCK:
+            _use_threads(backend, plan.threads)
+            backend.ops.prepare(
+                {tensor.quant_type for tensor in file.tensors.values()},
+                _stage(progress, "compiling kernels for this CPU"),
+            )
+            weights = load_model(file, config, backend, _stage(progress, "loading weights"))
+    cache = KVCache(
+        num_layers=config.num_layers,
+        num_kv_heads=config.num_kv_heads,
+        head_size=config.head_size,
+        num_tokens=plan.kv_tokens,
+    )
+    engine = Engine(weights, cache, backend, threads=plan.threads, capacity=plan.kv_tokens)
+    return Loaded(
+        path=path,
+        config=config,
+        tokenizer=tokenizer,
+        chat_template=chat_template,
+        plan=plan,
+        engine=engine,
+        load_s=time.perf_counter() - start,
+    )
+
+
+def _plan(file: ModelFile, config: ModelConfig, options: Options, backend: Backend) -> Plan:
+    machine = probe()
+    threads = options.threads or default_threads(machine)
+    machine = replace(
+        machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine)
+    )
+    try:
+        return plan_cpu(
+            _footprint(file, config, backend),
+            machine,
+            threads=options.threads,
+            context=options.context,
+            backend=backend.name,
+            backend_reason=backend.reason,
+        )
+    except PlanOptionError as error:
+        raise OptionError(str(error)) from error
+    except PlanMemoryError as error:
+        raise MemoryBudgetError(str(error)) from error
+
+
+def _footprint(file: ModelFile, config: ModelConfig, backend: Backend) -> Footprint:
+    """What the model costs. An embedding that is not also the head stays in the file."""
+    head = "output.weight" if "output.weight" in file.tensors else "token_embd.weight"
+    packed = sum(
+        backend.ops.weight_bytes(tensor.quant_type, *tensor.shape)
+        for tensor in file.tensors.values()
+        if len(tensor.shape) == 2 and tensor.name in (head, *_layer_matrices(file))
+    )
+    widest = max(config.feed_forward_size, config.hidden_size, config.num_heads * config.head_size)
+    return Footprint(
+        weights_bytes=packed,
+        read_bytes_per_token=packed,
+        kv_bytes_per_token=config.kv_bytes_per_token,
+        workspace_bytes=4 * (_LARGEST_STEP * 6 * widest + 64 * config.vocab_size),
+        trained_context=config.context_length,
+    )
+
+
+def _layer_matrices(file: ModelFile) -> set[str]:
+    return {name for name in file.tensors if name.startswith("blk.")}
+
+
+def _use_threads(backend: Backend, threads: int) -> None:
+    try:
+        backend.ops.set_num_threads(threads)
+    except ValueError as error:
+        raise OptionError(f"threads: {error}") from error
+
+
+def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    tell = progress
+    return lambda done, total: tell(stage, done, total)

@@ -1,0 +1,15 @@
+"""Model architectures: one file each, named as the model files name them."""
+
+from slipstream.runtime.models.config import ModelConfig
+from slipstream.runtime.models.forward_pass import ForwardPass, Workspace
+from slipstream.runtime.models.registry import ARCHITECTURES, Model, load_model, read_model_config
+
+__all__ = [
+    "ARCHITECTURES",
+    "ForwardPass",
+    "Model",
+    "ModelConfig",
+    "Workspace",
+    "load_model",
+    "read_model_config",
+]

@@ -1,0 +1,60 @@
+"""Llama: RMS norm, rotary attention with grouped heads, SwiGLU. SmolLM, Mistral 7B and others too."""
+
+import numpy as np
+
+from slipstream.runtime.checkpoint import ModelFile
+from slipstream.runtime.models.blocks import Attention, GatedFeedForward, Head
+from slipstream.runtime.models.config import ModelConfig, read_config
+from slipstream.runtime.models.forward_pass import ForwardPass
+from slipstream.runtime.models.rope import RopeTable
+from slipstream.runtime.models.weights import WeightLoader
+
+__all__ = ["Llama"]
+
+
+class Llama:
+    """Llama and the models that follow it. Source: arXiv:2307.09288.
+
+    GGUF stores its query and key rows so that rotated pairs are neighbours.
+    """
+
+    interleaved_rope = True
+
+    def __init__(self, config: ModelConfig, weights: WeightLoader) -> None:
+        c = self.config = config
+        divisors = weights.optional_vector("rope_freqs.weight", c.rope_dimensions // 2)
+        self._rope = RopeTable(
+            c.rope_dimensions,
+            c.rope_base,
+            c.rope_scaling,
+            divisors,
+            interleaved=self.interleaved_rope,
+        )
+        self._embedding = weights.embedding("token_embd.weight", c.vocab_size, c.hidden_size)
+        self._layers = [
+            (
+                weights.vector(f"blk.{i}.attn_norm.weight", c.hidden_size),
+                Attention.load(weights, c, i),
+                weights.vector(f"blk.{i}.ffn_norm.weight", c.hidden_size),
+                GatedFeedForward.load(weights, c, i),
+            )
+            for i in range(c.num_layers)
+        ]
+        self._head = Head.load(weights, c)
+
+    @staticmethod
+    def read_config(file: ModelFile) -> ModelConfig:
+        """The config of a file of this architecture."""
+        return read_config(file)
+
+    def forward(self, step: ForwardPass) -> np.ndarray:
+        """Logits (W, V) of the wanted rows; the keys and values of all rows go to the cache."""
+        c = self.config
+        x = step.embed(self._embedding)
+        for attention_norm, attention, feed_forward_norm, feed_forward in self._layers:
+            h = step.norm(x, attention_norm, c.rms_eps)
+            attended = attention.attend(step, h, self._rope, scale=c.head_size**-0.5)
+            step.add_linear(x, attended, attention.output)
+            h = step.norm(x, feed_forward_norm, c.rms_eps)
+            step.add_linear(x, feed_forward.inner(step, h, "silu"), feed_forward.down)
+        return self._head.logits(step, x)

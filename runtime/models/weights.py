@@ -1,0 +1,91 @@
+"""Takes tensors from a model file into a backend, checking that each is there and fits."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from slipstream.runtime.backends import Backend
+from slipstream.runtime.checkpoint import ModelFile, Tensor
+from slipstream.runtime.errors import CheckpointError, UnsupportedError
+
+__all__ = ["Embedding", "WeightLoader"]
+
+
+class Embedding:
+    """The rows of a token embedding, decoded from the file as they are asked for."""
+
+    def __init__(self, tensor: Tensor, backend: Backend) -> None:
+        self._tensor = tensor
+        self._dequantize = backend.ops.dequantize
+
+    def rows(self, tokens: np.ndarray) -> np.ndarray:
+        """(M, C) float32 of `tokens` (M,)."""
+        rows: np.ndarray = self._dequantize(
+            self._tensor.data[tokens], self._tensor.quant_type, np.float32
+        )
+        return rows
+
+
+class WeightLoader:
+    """Hands out a file's tensors by name; `finish` refuses a file with tensors that nobody took."""
+
+    def __init__(
+        self,
+        file: ModelFile,
+        backend: Backend,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._file = file
+        self._backend = backend
+        self._progress = progress
+        self._taken: set[str] = set()
+        self.packed_bytes = 0
+
+    def matrix(self, name: str, rows: int, columns: int) -> Any:
+        """A packed weight of (rows, columns). Raises CheckpointError when missing or misshapen."""
+        tensor = self._take(name, (rows, columns))
+        weight = self._backend.ops.pack_weight(tensor.data, tensor.quant_type, columns)
+        self.packed_bytes += weight.num_bytes
+        return weight
+
+    def embedding(self, name: str, rows: int, columns: int) -> Embedding:
+        """A token embedding; its rows stay in the file."""
+        return Embedding(self._take(name, (rows, columns)), self._backend)
+
+    def vector(self, name: str, size: int) -> np.ndarray:
+        """A float32 vector of `size`."""
+        tensor = self._take(name, (size,))
+        values: np.ndarray = self._backend.ops.dequantize(
+            tensor.data, tensor.quant_type, np.float32
+        )
+        return np.ascontiguousarray(values.reshape(size))
+
+    def optional_vector(self, name: str, size: int) -> np.ndarray | None:
+        """A vector that some files of this architecture have."""
+        return self.vector(name, size) if name in self._file.tensors else None
+
+    def has(self, name: str) -> bool:
+        return name in self._file.tensors
+
+    def finish(self) -> None:
+        """Raise UnsupportedError when the file has tensors that the model did not take."""
+        left = [name for name in self._file.tensors if name not in self._taken]
+        if left:
+            raise UnsupportedError(
+                f"{self._file.path}: {len(left)} tensors belong to a feature of "
+                f"{self._file.architecture} models that is not implemented: {', '.join(left[:3])}"
+            )
+
+    def _take(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        tensor = self._file.tensors.get(name)
+        if tensor is None:
+            raise CheckpointError(f"{self._file.path}: the tensor {name} is missing")
+        if tensor.shape != shape:
+            raise CheckpointError(
+                f"{self._file.path}: {name} should have the shape {shape}, has {tensor.shape}"
+            )
+        self._taken.add(name)
+        if self._progress:
+            self._progress(len(self._taken), len(self._file.tensors))
+        return tensor

@@ -1,0 +1,95 @@
+"""The one input of every forward: decode, prefill chunk, tree verification, several conversations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["StepBatch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepBatch:
+    """M new rows to run through the model in one go.
+
+    tokens    : (M,) int32
+    positions : (M,) int32, of each row in its sequence; a tree's siblings share one
+    slots     : (M,) int32, the KV cache's sequence of each row; rows of one stand together
+    ancestors : (M, M) bool, [m, n] when row m sees row n: itself and its ancestors, n <= m
+    wanted    : (W,) int32, rows whose logits are computed, ascending
+    """
+
+    tokens: np.ndarray
+    positions: np.ndarray
+    slots: np.ndarray
+    ancestors: np.ndarray
+    wanted: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Raises ValueError when the arrays do not describe a step."""
+        num_rows = len(self.tokens)
+        same = self.slots[:, None] == self.slots[None, :]
+        problems = {
+            "no rows": num_rows == 0,
+            "positions or slots of another length": not (
+                self.positions.shape == self.slots.shape == self.tokens.shape == (num_rows,)
+            ),
+            "ancestors of another shape": self.ancestors.shape != (num_rows, num_rows),
+        }
+        problems |= {
+            "a row that does not see itself": not self.ancestors.diagonal().all(),
+            "a row that sees a later one or another sequence": bool(
+                (self.ancestors & ~np.tril(same)).any()
+            ),
+            "rows of one sequence apart": np.count_nonzero(np.diff(self.slots)) + 1
+            != len(np.unique(self.slots)),
+            "wanted rows out of range": len(self.wanted) > 0
+            and not (0 <= self.wanted[0] and self.wanted[-1] < num_rows),
+        }
+        for problem, present in problems.items():
+            if present:
+                raise ValueError(f"StepBatch: {problem}")
+
+    @classmethod
+    def linear(
+        cls,
+        runs: Sequence[tuple[int, int, Sequence[int]]],
+        wanted: Sequence[int],
+    ) -> "StepBatch":
+        """Plain runs of tokens, one for each sequence: (slot, first position, tokens)."""
+        lengths = [len(tokens) for _, _, tokens in runs]
+        slots = np.repeat(np.array([slot for slot, _, _ in runs], np.int32), lengths)
+        return cls(
+            tokens=np.concatenate([np.asarray(tokens, np.int32) for _, _, tokens in runs]),
+            positions=np.concatenate(
+                [np.arange(start, start + len(t), dtype=np.int32) for _, start, t in runs]
+            ),
+            slots=slots,
+            ancestors=np.tril(slots[:, None] == slots[None, :]),
+            wanted=np.asarray(wanted, np.int32),
+        )
+
+    @classmethod
+    def tree(
+        cls, slot: int, past: int, tokens: Sequence[int], parents: Sequence[int]
+    ) -> "StepBatch":
+        """A token tree on one sequence of `past` tokens; parents[i] < i, -1 for a root's parent.
+
+        The logits of every node are wanted.
+        """
+        num_rows = len(tokens)
+        ancestors = np.eye(num_rows, dtype=bool)
+        depths = np.zeros(num_rows, np.int32)
+        for node, parent in enumerate(parents):
+            if not -1 <= parent < node:
+                raise ValueError(f"StepBatch: parent of node {node} is {parent}")
+            if parent >= 0:
+                ancestors[node] |= ancestors[parent]
+                depths[node] = depths[parent] + 1
+        return cls(
+            tokens=np.asarray(tokens, np.int32),
+            positions=past + depths,
+            slots=np.full(num_rows, slot, np.int32),
+            ancestors=ancestors,
+            wanted=np.arange(num_rows, dtype=np.int32),
+        )

@@ -1,0 +1,124 @@
+"""SentencePiece-style encoding: neighbouring pieces merge into the token with the best score.
+
+Files call it `llama` and hold a score for each token instead of a list of merges. The order of
+merging is llama.cpp's. Source: arXiv:1808.06226.
+"""
+
+import functools
+import heapq
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from slipstream.runtime.errors import CheckpointError
+from slipstream.runtime.tokenizer.vocabulary import Vocabulary
+
+__all__ = ["ScoreMergeEncoder"]
+
+_SPACE = "\u2581"  # stands for a space in vocabularies
+_CACHED_WORDS = 1 << 16
+_CACHED_WORD_LENGTH = 64
+
+
+class ScoreMergeEncoder:
+    """Encodes text that holds no special tokens."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        scores: Sequence[float],
+        path: Path,
+        *,
+        adds_leading_space: bool,
+    ) -> None:
+        """scores : by token id; the highest is merged first
+
+        Raises CheckpointError, naming `path`, when a byte has no token and there is no unknown
+        token to take its place.
+        """
+        self.adds_leading_space = adds_leading_space
+        self._ids = vocabulary.ids
+        self._costs = [-score for score in scores]
+        self._byte_ids = [self._byte_id(byte, vocabulary.unknown_id, path) for byte in range(256)]
+        self._word_starts = _word_starts(vocabulary.texts)
+        self._merge_cached = functools.lru_cache(_CACHED_WORDS)(self._merge)
+
+    def _byte_id(self, byte: int, unknown_id: int | None, path: Path) -> int:
+        token_id = self._ids.get(f"<0x{byte:02X}>")
+        if token_id is None and byte < 128:
+            token_id = self._ids.get(chr(byte))
+        if token_id is None:
+            token_id = unknown_id
+        if token_id is None:
+            raise CheckpointError(
+                f"{path}: the vocabulary has no token for byte 0x{byte:02X} and no unknown token; "
+                "the file is not a complete language model"
+            )
+        return token_id
+
+    def encode(self, text: str, *, leading_space: bool) -> list[int]:
+        """Token ids of the text, or of the text after a space."""
+        if leading_space:
+            text = " " + text
+        ids: list[int] = []
+        for word in self._word_starts.split(text.replace(" ", _SPACE)):
+            merge = self._merge if len(word) > _CACHED_WORD_LENGTH else self._merge_cached
+            ids.extend(merge(word))
+        return ids
+
+    def text_bytes(self, token_text: str) -> bytes:
+        """The bytes that a normal token stands for."""
+        return token_text.replace(_SPACE, " ").encode()
+
+    def _merge(self, word: str) -> list[int]:
+        """Merge the characters of a word for as long as two neighbours make a token."""
+        ids, costs = self._ids, self._costs
+        pieces = list(word)
+        following = [*range(1, len(pieces)), -1]
+        previous = list(range(-1, len(pieces) - 1))
+        # Candidates by cost, then position: (cost, left piece, right piece, length of both).
+        queue = [
+            (costs[ids[pair]], left, left + 1, 2)
+            for left in range(len(pieces) - 1)
+            if (pair := pieces[left] + pieces[left + 1]) in ids
+        ]
+        heapq.heapify(queue)
+        while queue:
+            _, left, right, length = heapq.heappop(queue)
+            before, after = pieces[left], pieces[right]
+            # Either may have grown, or have been merged away and be empty, since this was queued.
+            if not before or not after or len(before) + len(after) != length:
+                continue
+            pieces[left], pieces[right] = before + after, ""
+            beyond = following[left] = following[right]
+            if beyond >= 0:
+                previous[beyond] = left
+            for first, second in ((previous[left], left), (left, beyond)):
+                if first >= 0 and second >= 0:
+                    pair = pieces[first] + pieces[second]
+                    if pair in ids:
+                        heapq.heappush(queue, (costs[ids[pair]], first, second, len(pair)))
+        return [token_id for piece in pieces if piece for token_id in self._piece_ids(piece)]
+
+    def _piece_ids(self, piece: str) -> list[int]:
+        """The token of a piece, or tokens for its bytes."""
+        token_id = self._ids.get(piece)
+        if token_id is not None:
+            return [token_id]
+        return [self._byte_ids[byte] for byte in piece.encode()]
+
+
+def _word_starts(texts: Sequence[str]) -> re.Pattern[str]:
+    """Where a text can be cut and encoded in parts: at spaces that no token has inside it.
+
+    Nearly all tokens have spaces at their start only, so nearly every word can be looked up among
+    those encoded before.
+    """
+    across = {
+        before
+        for text in texts
+        if text.rfind(_SPACE) > 0
+        for before in re.findall(f"([^{_SPACE}]){_SPACE}", text)
+    }
+    glued = "".join(map(re.escape, sorted(across)))
+    return re.compile(f"(?<=[^{_SPACE}{glued}])(?={_SPACE})")

@@ -1,0 +1,144 @@
+"""The vocabulary of a model file: the text, the kind and the role of every token."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from slipstream.runtime.checkpoint.typed_metadata import TypedMetadata
+from slipstream.runtime.errors import CheckpointError
+from slipstream.runtime.tokenizer.token_roles import TokenKind, assign_roles
+
+__all__ = ["Vocabulary", "read_numbers", "read_texts", "read_vocabulary"]
+
+_BYTE_TEXT = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """What the file says about its tokens.
+
+    texts   : text of each token as stored, by id; ids is its inverse
+    kinds   : TokenKind of each token, by id
+    end_ids : every token that ends an answer
+    """
+
+    texts: Sequence[str]
+    ids: Mapping[str, int]
+    kinds: Sequence[int]
+    bos_id: int | None
+    eos_id: int | None
+    unknown_id: int | None
+    end_ids: frozenset[int]
+
+    def special_ids(self, *, control: bool) -> dict[str, int]:
+        """Tokens to look for in a text before splitting it into words, by their text.
+
+        User-defined tokens always are; control and unknown ones only on request.
+        """
+        wanted = {TokenKind.USER_DEFINED}
+        if control:
+            wanted |= {TokenKind.CONTROL, TokenKind.UNKNOWN}
+        return {self.texts[i]: i for i, kind in enumerate(self.kinds) if kind in wanted}
+
+
+def byte_value(token_text: str) -> int | None:
+    """The byte that a token like <0x0A> stands for."""
+    match = _BYTE_TEXT.fullmatch(token_text)
+    return int(match[1], 16) if match else None
+
+
+def read_vocabulary(fields: TypedMetadata, default_ids: Mapping[str, int]) -> Vocabulary:
+    """Read and check the tokens.
+
+    default_ids : ids of the roles bos, eos and unknown for files that do not name them
+    Raises CheckpointError for tokens that are missing, not text, or there twice, kinds that do not
+    match them in number, and ids that are out of range.
+    """
+    texts = [
+        text or f"[EMPTY_{token_id}]"
+        for token_id, text in enumerate(read_texts(fields, "tokenizer.ggml.tokens"))
+    ]
+    if not texts:
+        raise CheckpointError(f"{fields.path}: the vocabulary is empty; the file is damaged")
+    ids = dict(zip(texts, range(len(texts)), strict=True))
+    if len(ids) != len(texts):
+        twice = next(text for token_id, text in enumerate(texts) if ids[text] != token_id)
+        raise CheckpointError(
+            f"{fields.path}: the vocabulary holds the token {twice[:40]!r} twice; "
+            "the file is damaged"
+        )
+    kinds = _read_kinds(fields, texts)
+
+    def role(name: str) -> int | None:
+        default = default_ids.get(name)
+        if default is not None and default >= len(texts):
+            default = None
+        return fields.get_int(f"tokenizer.ggml.{name}_token_id", default, maximum=len(texts) - 1)
+
+    eos_id = role("eos")
+    end_ids = assign_roles(ids, kinds, role)
+    return Vocabulary(
+        texts=texts,
+        ids=ids,
+        kinds=kinds,
+        bos_id=role("bos"),
+        eos_id=eos_id,
+        unknown_id=role("unknown"),
+        end_ids=end_ids,
+    )
+
+
+def _read_kinds(fields: TypedMetadata, texts: Sequence[str]) -> list[int]:
+    key = "tokenizer.ggml.token_type"
+    if key not in fields.metadata:
+        return [int(TokenKind.NORMAL)] * len(texts)
+    numbers = read_numbers(fields, key, "iu", len(texts))
+    if numbers.min() < 0 or numbers.max() > max(TokenKind):
+        raise CheckpointError(
+            f"{fields.path}: {key} should hold numbers from 0 to {max(TokenKind)}, "
+            f"got {numbers.min()} to {numbers.max()}; the file is damaged"
+        )
+    kinds: list[int] = numbers.tolist()
+    for token_id in np.flatnonzero(numbers == TokenKind.BYTE).tolist():
+        if byte_value(texts[token_id]) is None:
+            raise CheckpointError(
+                f"{fields.path}: token {token_id} stands for a byte, so its text should be like "
+                f"<0x0A>, got {texts[token_id][:40]!r}; the file is damaged"
+            )
+    return kinds
+
+
+def read_texts(fields: TypedMetadata, key: str) -> list[str]:
+    """A required list of texts. Raises CheckpointError when it is anything else."""
+    value = fields.metadata.get(key)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        texts = list(value)
+        if set(map(type, texts)) <= {str}:
+            return texts
+    found = "nothing" if value is None else type(value).__name__
+    raise CheckpointError(
+        f"{fields.path}: metadata key {key!r} should be a list of texts, got {found}; "
+        "the file is not a complete language model"
+    )
+
+
+def read_numbers(
+    fields: TypedMetadata, key: str, dtype_kinds: str, count: int
+) -> np.ndarray[tuple[int], np.dtype[np.generic]]:
+    """A required list of `count` numbers of one of the NumPy dtype kinds.
+
+    Raises CheckpointError when it is anything else.
+    """
+    value = fields.metadata.get(key)
+    if isinstance(value, np.ndarray) and value.dtype.kind in dtype_kinds and value.ndim == 1:
+        if value.size == count:
+            return value
+        found = f"{value.size} numbers"
+    else:
+        found = "nothing" if value is None else f"another type ({type(value).__name__})"
+    raise CheckpointError(
+        f"{fields.path}: metadata key {key!r} should hold {count} numbers, one a token, "
+        f"got {found}; the file is damaged"
+    )
