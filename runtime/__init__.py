@@ -1,0 +1,1 @@
+"""Models, tokenizer, KV cache, sampling, sessions, and the LLM class."""

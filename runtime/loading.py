@@ -102,9 +102,7 @@ def load(
 def _plan(file: ModelFile, config: ModelConfig, options: Options, backend: Backend) -> Plan:
     machine = probe()
     threads = options.threads or default_threads(machine)
-    machine = replace(
-        machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine)
-    )
+    machine = replace(machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine))
     try:
         return plan_cpu(
             _footprint(file, config, backend),

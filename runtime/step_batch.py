@@ -1,4 +1,4 @@
-"""The one input of every forward: decode, prefill chunk, tree verification, several conversations."""
+"""The one input of every forward: decode, prefill chunk, token tree, several conversations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class StepBatch:
             "rows of one sequence apart": np.count_nonzero(np.diff(self.slots)) + 1
             != len(np.unique(self.slots)),
             "wanted rows out of range": len(self.wanted) > 0
-            and not (0 <= self.wanted[0] and self.wanted[-1] < num_rows),
+            and (self.wanted[0] < 0 or self.wanted[-1] >= num_rows),
         }
         for problem, present in problems.items():
             if present:

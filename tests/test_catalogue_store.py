@@ -5,7 +5,6 @@ from pathlib import Path
 
 import platformdirs
 import pytest
-from support.model_packages import make_entry
 
 from slipstream.runtime.catalogue import CATALOGUE, list_local, models_folder, remove, resolve
 from slipstream.runtime.catalogue.names import HubName, parse_hub_name
@@ -16,6 +15,7 @@ from slipstream.runtime.catalogue.store import (
     write_record,
 )
 from slipstream.runtime.errors import CatalogueError
+from support.model_packages import make_entry
 
 HUB_MODEL = "hf:org/repo:folder/tiny.gguf"
 ENTRY = make_entry("tiny", b"tiny model", part_bytes=10)

@@ -1,4 +1,4 @@
-"""The ops as Numba kernels: quantised weights stay quantised, all cores work, the GIL is released."""
+"""The ops as Numba kernels: quantised weights stay quantised, all cores work, no GIL is held."""
 
 from slipstream.cpu_kernels.compiled.attention import attention
 from slipstream.cpu_kernels.compiled.gated_activation import gated_activation

@@ -74,7 +74,15 @@ def _attention(
             pages = page_tables[s]
             start, end = first_key[m], past[s] + num_new[s]
             largest = _scores(
-                q[m, h], key_pages[:, h // group], pages, start, end, past[s], mask[m], scale, weights
+                q[m, h],
+                key_pages[:, h // group],
+                pages,
+                start,
+                end,
+                past[s],
+                mask[m],
+                scale,
+                weights,
             )
             _weigh(value_pages[:, h // group], pages, start, end, largest, weights, out[m, h])
     counter[0] = 0
@@ -82,7 +90,7 @@ def _attention(
 
 @kernel(fastmath={"reassoc", "contract", "nsz"})
 def _scores(q, key_pages, pages, start, end, past, mask, scale, scores):
-    """scores[j] = scale * q . key j for seen keys start <= j < end, else -inf; returns the largest."""
+    """scores[j] = scale * q . key j for keys start <= j < end, -inf if unseen; returns the largest."""
     page_size = key_pages.shape[1]
     largest = np.float32(-np.inf)
     for j in range(start, end):

@@ -15,7 +15,6 @@ from slipstream.cpu_kernels.compiled.quantize_rows import RECORD, quantize_row
 from slipstream.cpu_kernels.compiled.tile import TILE_ROWS, TILE_SIGNATURE
 from slipstream.cpu_kernels.compiled.weight import Weight
 from slipstream.cpu_kernels.errors import expect_shape
-from slipstream.cpu_kernels.quant_types import QuantType
 
 _NO_BIAS = np.empty(0, np.float32)
 _scratch = threading.local()
@@ -69,7 +68,9 @@ def _buffer(name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @intrinsic
-def _call_tile(_context, address, panel, columns, x, x_stride, scales, scales_stride, out, out_stride):
+def _call_tile(
+    _context, address, panel, columns, x, x_stride, scales, scales_stride, out, out_stride
+):
     """Call the tile kernel at an address."""
 
     def generate(context, builder, _signature, values):

@@ -61,7 +61,7 @@ def float32_to_half(_context, value):
 
 
 def aligned_empty(num_bytes: int) -> np.ndarray:
-    """Uninitialised uint8 array that starts at a cache line, so that vectors do not straddle two."""
+    """Uninitialised uint8 array that starts at a cache line, so that no vector straddles two."""
     buffer = np.empty(num_bytes + 64, np.uint8)
     start = -buffer.ctypes.data % 64
     return buffer[start : start + num_bytes]

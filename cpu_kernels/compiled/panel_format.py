@@ -39,7 +39,9 @@ class PanelFormat:
     offset: int = 0
     table: tuple[int, ...] | None = None
     scale_dtype: str = "f16"  # or "bf16"
-    sub_scale: str | None = None  # "u8", "i8", or "u4": scale in the low nibble, minimum in the high
+    sub_scale: str | None = (
+        None  # "u8", "i8", or "u4": scale in the low nibble, minimum in the high
+    )
     has_minimum: bool = False
 
     @property

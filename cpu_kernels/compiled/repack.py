@@ -71,8 +71,10 @@ def _quantized_repacker(quant_type: QuantType) -> Any:
     unit_columns, unit_bytes = form.unit_columns, form.unit_bytes
     planes, planes_at, plane_block_bytes = form.planes, form.planes_at, form.block_bytes
     has_minimum, num_subs = form.has_minimum, form.num_sub_blocks
-    sub_rows = 0 if form.sub_scale is None else (form.planes_at - form.sub_scales_at) // (
-        PANEL_ROWS * num_subs
+    sub_rows = (
+        0
+        if form.sub_scale is None
+        else (form.planes_at - form.sub_scales_at) // (PANEL_ROWS * num_subs)
     )
     subs_at = form.sub_scales_at
 

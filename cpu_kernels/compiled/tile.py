@@ -198,5 +198,3 @@ def _scales(
     if form.offset:
         minimum = e.mul(scale, e.floats(-float(form.offset)))
     return scale, minimum
-
-

@@ -167,7 +167,7 @@ _UNPACKERS: dict[str, Callable[..., None]] = {
 
 
 def unpack_block(quant_type: str, row: Any, at: int, q: Any, scales: Any, subs: Any) -> None:
-    """Take the block of `quant_type` (a literal) at byte `at` of `row` apart; compiled code only."""
+    """Take the block at byte `at` of `row` apart; `quant_type` is a literal."""
     raise NotImplementedError("unpack_block is called from compiled code only")
 
 

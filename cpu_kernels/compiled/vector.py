@@ -74,9 +74,7 @@ class Emitter:
 
     def store(self, value: ir.Value, address: ir.Value) -> None:
         """Store to any byte address."""
-        stored = self.builder.store(
-            value, self.builder.inttoptr(address, value.type.as_pointer())
-        )
+        stored = self.builder.store(value, self.builder.inttoptr(address, value.type.as_pointer()))
         stored.align = 1
 
     def splat(self, scalar: ir.Value) -> ir.Value:
@@ -137,7 +135,9 @@ class Emitter:
 
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """a * b + c in float32 lanes, rounded once."""
-        return self.builder.call(self._intrinsic("llvm.fma.v16f32", F32x16, [F32x16] * 3), [a, b, c])
+        return self.builder.call(
+            self._intrinsic("llvm.fma.v16f32", F32x16, [F32x16] * 3), [a, b, c]
+        )
 
     # Bytes ---------------------------------------------------------------------------------
 
@@ -177,7 +177,9 @@ class Emitter:
     def dot4(self, total: ir.Value, weights: ir.Value, x: ir.Value) -> ir.Value:
         """total[i] + sum over j < 4 of weights[4i + j] (unsigned) * x[4i + j] (signed), int32."""
         if self.instruction_set.dot == "vpdpbusd_512":
-            function = self._intrinsic("llvm.x86.avx512.vpdpbusd.512", I32x16, [I32x16, BYTES, BYTES])
+            function = self._intrinsic(
+                "llvm.x86.avx512.vpdpbusd.512", I32x16, [I32x16, BYTES, BYTES]
+            )
             return self.builder.call(function, [total, weights, x])
         if self.instruction_set.dot == "vpdpbusd_256":
             return self._dot4_halves(total, weights, x)

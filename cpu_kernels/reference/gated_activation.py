@@ -16,7 +16,8 @@ def gated_activation(
     which is the tanh form.
 
     gate, up, out : (M, F) float32, C-contiguous; `out` may be `gate`
-    Raises ShapeError when shapes differ, ValueError for another activation. Source: arXiv:2002.05202.
+    Raises ShapeError when shapes differ, ValueError for another activation.
+    Source: arXiv:2002.05202.
     """
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation: expected one of {ACTIVATIONS}, got {activation!r}")

@@ -6,7 +6,9 @@ from slipstream.cpu_kernels.errors import expect_shape
 
 
 def rope(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, *, interleaved: bool) -> np.ndarray:
-    """Rotate pairs of each head's first 2R dimensions, in place: (a, b) -> (a cos - b sin, a sin + b cos).
+    """Rotate pairs of each head's first 2R dimensions, in place.
+
+    (a, b) -> (a cos - b sin, a sin + b cos)
 
     x        : (M, H, D) float32, C-contiguous, changed and returned
     cos, sin : (M, R) float32, of position times frequency, R <= D / 2

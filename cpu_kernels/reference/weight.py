@@ -23,7 +23,7 @@ class Weight:
 
     @property
     def num_bytes(self) -> int:
-        return self.raw.nbytes
+        return int(self.raw.nbytes)
 
     @cached_property
     def exact(self) -> np.ndarray:

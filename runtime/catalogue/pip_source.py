@@ -17,7 +17,6 @@ from slipstream.runtime.errors import DownloadError
 PROGRESS_LINE = re.compile(r"Progress (\d+) of (\d+)")
 # pip names a package "not found" when no index answered; only these warnings tell the two apart.
 CONNECTION_LINE = re.compile(r"connection broken by '(?P<reason>.*)'")
-
 ERROR_STARTS = ("ERROR:", "\N{MULTIPLICATION SIGN}")
 
 

@@ -1,6 +1,5 @@
-"""Sequences that have ended but whose keys and values may serve a prompt with the same beginning."""
+"""Ended sequences whose keys and values may serve a prompt with the same beginning."""
 
-import os
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -32,7 +31,7 @@ class PrefixCache:
         """
         best, shared = -1, 0
         for slot, held in self._idle.items():
-            common = min(len(os.path.commonprefix([held, list(tokens)])), len(tokens) - 1)
+            common = min(_common_length(held, tokens), len(tokens) - 1)
             if common > shared:
                 best, shared = slot, common
         if shared == 0:
@@ -58,3 +57,11 @@ class PrefixCache:
                 return self._cache.open(), 0
             self.evict_one()
         return self._cache.fork(slot, length), length
+
+
+def _common_length(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens two sequences share from their beginning."""
+    for index, (one, other) in enumerate(zip(a, b, strict=False)):
+        if one != other:
+            return index
+    return min(len(a), len(b))

@@ -45,7 +45,10 @@ def schedule(running: Sequence[Job], max_prefill_rows: int) -> ScheduledStep:
     if prefill is not None:
         count = min(prefill.num_pending, max_prefill_rows, prefill.chunk_limit)
         chosen.append((prefill, count))
-    runs, wanted, jobs, row = [], [], [], 0
+    runs: list[tuple[int, int, list[int]]] = []
+    wanted: list[int] = []
+    jobs: list[tuple[Job, int, slice]] = []
+    row = 0
     for job, count in chosen:
         runs.append((job.slot, job.cached, job.tokens[job.cached : job.cached + count]))
         rows = [row + i for i in job.wanted(count)]

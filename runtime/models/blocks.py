@@ -15,7 +15,7 @@ __all__ = ["Attention", "GatedFeedForward", "Head"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attention:
-    """Rotary attention with grouped key/value heads; biases and head norms where the file has them."""
+    """Rotary attention with grouped heads; biases and head norms where the file has them."""
 
     layer_id: int
     config: ModelConfig

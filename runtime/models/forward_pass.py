@@ -30,7 +30,7 @@ class Workspace:
 
 
 class ForwardPass:
-    """The ops of one forward over a StepBatch. M rows; see ARCHITECTURE.md for the shape letters."""
+    """The ops of one forward over a StepBatch of M rows; ARCHITECTURE.md has the shape letters."""
 
     def __init__(
         self, batch: StepBatch, cache: KVCache, backend: Backend, workspace: Workspace
@@ -121,4 +121,5 @@ class ForwardPass:
         """The rows of x whose logits are asked for, (W, C)."""
         if len(self._batch.wanted) == self.num_rows:
             return x
-        return x[self._batch.wanted]
+        rows: np.ndarray = x[self._batch.wanted]
+        return rows

@@ -42,7 +42,7 @@ class Layer:
 
 
 class Gemma3:
-    """Source: arXiv:2503.19786. The file's norm weights already hold the 1 that Gemma adds to them."""
+    """Source: arXiv:2503.19786. The file's norm weights already hold the 1 that Gemma adds."""
 
     def __init__(self, config: ModelConfig, weights: WeightLoader) -> None:
         c = self.config = config
@@ -63,9 +63,7 @@ class Gemma3:
     def read_config(file: ModelFile) -> ModelConfig:
         """The config of a file of this architecture."""
         window = file.get_int("gemma3.attention.sliding_window", minimum=1)
-        return read_config(
-            file, extra_keys=("attention.sliding_window",), sliding_window=window
-        )
+        return read_config(file, extra_keys=("attention.sliding_window",), sliding_window=window)
 
     def forward(self, step: ForwardPass) -> np.ndarray:
         """Logits (W, V) of the wanted rows; the keys and values of all rows go to the cache."""

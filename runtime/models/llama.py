@@ -1,4 +1,4 @@
-"""Llama: RMS norm, rotary attention with grouped heads, SwiGLU. SmolLM, Mistral 7B and others too."""
+"""Llama: RMS norm, rotary attention with grouped heads, SwiGLU. SmolLM and Mistral 7B too."""
 
 import numpy as np
 

@@ -118,4 +118,5 @@ def _kept_share(dimensions: int, base: float, scaling: RopeScaling) -> np.ndarra
     low = max(0.0, math.floor(dimension(scaling.beta_fast)))
     high = min(dimensions - 1.0, math.ceil(dimension(scaling.beta_slow)))
     ramp = (np.arange(dimensions // 2) - low) / max(0.001, high - low)
-    return 1.0 - np.clip(ramp, 0.0, 1.0)
+    kept: np.ndarray = 1.0 - np.clip(ramp, 0.0, 1.0)
+    return kept
