@@ -90,7 +90,7 @@ def _attention(
 
 @kernel(fastmath={"reassoc", "contract", "nsz"})
 def _scores(q, key_pages, pages, start, end, past, mask, scale, scores):
-    """scores[j] = scale * q . key j for keys start <= j < end, -inf if unseen; returns the largest."""
+    """scores[j] = scale * q . key j for start <= j < end, -inf if unseen; returns the largest."""
     page_size = key_pages.shape[1]
     largest = np.float32(-np.inf)
     for j in range(start, end):

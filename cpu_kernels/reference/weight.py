@@ -19,7 +19,7 @@ class Weight:
 
     @property
     def rows(self) -> int:
-        return self.raw.shape[0]
+        return int(self.raw.shape[0])
 
     @property
     def num_bytes(self) -> int:

@@ -32,10 +32,12 @@ class ModelFile(TypedMetadata):
         size_bytes: int,
         metadata: Mapping[str, Any],
         tensors: Mapping[str, Tensor],
+        buffer: mmap.mmap,
     ) -> None:
         """Use `ModelFile.open`. Raises CheckpointError for a file that is not one whole model."""
         super().__init__(path, MappingProxyType(metadata))
         self.size_bytes = size_bytes
+        self._buffer: mmap.mmap | None = buffer
         self._tensors: Mapping[str, Tensor] | None = MappingProxyType(tensors)
         self.architecture = self.get_str("general.architecture")
         num_parts = self.get_int("split.count", 1)
@@ -64,7 +66,9 @@ class ModelFile(TypedMetadata):
                 f"{path}: general.alignment should be a power of two, got {alignment}; "
                 "the file is damaged"
             )
-        return cls(path, reader.size, metadata, read_tensors(reader, num_tensors, alignment))
+        return cls(
+            path, reader.size, metadata, read_tensors(reader, num_tensors, alignment), buffer
+        )
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
@@ -73,9 +77,17 @@ class ModelFile(TypedMetadata):
             raise ValueError(f"{self.path} is closed")
         return self._tensors
 
+    def drop_pages(self) -> None:
+        """Take the bytes read so far out of this process's memory; reading them again brings them.
+
+        Without it a model that is repacked while it loads would count twice.
+        """
+        if self._buffer is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._buffer.madvise(mmap.MADV_DONTNEED)
+
     def close(self) -> None:
         """Let go of the file. Views taken before stay valid, and keep it mapped until they go."""
-        self._metadata = self._tensors = None
+        self._metadata = self._tensors = self._buffer = None
 
     def __enter__(self) -> Self:
         return self

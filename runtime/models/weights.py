@@ -11,6 +11,8 @@ from slipstream.runtime.errors import CheckpointError, UnsupportedError
 
 __all__ = ["Embedding", "WeightLoader"]
 
+_DROP_EVERY_BYTES = 64 << 20  # of the file in memory beside its repacked copy
+
 
 class Embedding:
     """The rows of a token embedding, decoded from the file as they are asked for."""
@@ -40,13 +42,16 @@ class WeightLoader:
         self._backend = backend
         self._progress = progress
         self._taken: set[str] = set()
-        self.packed_bytes = 0
+        self._undropped = 0
 
     def matrix(self, name: str, rows: int, columns: int) -> Any:
         """A packed weight of (rows, columns). Raises CheckpointError when missing or misshapen."""
         tensor = self._take(name, (rows, columns))
         weight = self._backend.ops.pack_weight(tensor.data, tensor.quant_type, columns)
-        self.packed_bytes += weight.num_bytes
+        self._undropped += tensor.num_bytes
+        if self._undropped > _DROP_EVERY_BYTES:
+            self._file.drop_pages()
+            self._undropped = 0
         return weight
 
     def embedding(self, name: str, rows: int, columns: int) -> Embedding:
@@ -70,6 +75,7 @@ class WeightLoader:
 
     def finish(self) -> None:
         """Raise UnsupportedError when the file has tensors that the model did not take."""
+        self._file.drop_pages()
         left = [name for name in self._file.tensors if name not in self._taken]
         if left:
             raise UnsupportedError(

@@ -72,21 +72,21 @@ class Tokenizer:
         self._all_special = SpecialTokens(vocabulary.special_ids(control=True))
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any]) -> Self:
-        """The tokenizer of a model file, from its metadata.
+    def from_metadata(cls, metadata: Mapping[str, Any], *, path: str | Path = "tokenizer") -> Self:
+        """The tokenizer of a model file, from its metadata; `path` names the file in errors.
 
         Raises UnsupportedError naming a tokenizer that is not implemented, and CheckpointError for
         data that is missing or contradicts itself.
         """
-        fields = TypedMetadata(Path("tokenizer"), metadata)
+        fields = TypedMetadata(Path(path), metadata)
         model = fields.get_str("tokenizer.ggml.model")
         if model == "gpt2":
             return cls._with_merges(fields)
         if model == "llama":
             return cls._with_scores(fields)
         raise UnsupportedError(
-            f"the tokenizer model {model[:40]!r} is not implemented; expected 'gpt2' (byte-level "
-            "byte-pair encoding) or 'llama' (SentencePiece)"
+            f"{path}: the tokenizer model {model[:40]!r} is not implemented; "
+            "expected 'gpt2' (byte-level byte-pair encoding) or 'llama' (SentencePiece)"
         )
 
     @classmethod
@@ -94,8 +94,8 @@ class Tokenizer:
         name = fields.get_str("tokenizer.ggml.pre", "") or "default"
         if name not in PRE_TOKENIZERS:
             raise UnsupportedError(
-                f"the pre-tokenizer {name[:40]!r} is not implemented; expected one of "
-                f"{', '.join(sorted(PRE_TOKENIZERS))}"
+                f"{fields.path}: the pre-tokenizer {name[:40]!r} is not implemented; "
+                f"expected one of {', '.join(sorted(PRE_TOKENIZERS))}"
             )
         pre_tokenizer = PRE_TOKENIZERS[name]
         vocabulary = read_vocabulary(fields, {})

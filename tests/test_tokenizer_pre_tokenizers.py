@@ -1,0 +1,68 @@
+"""How each family of byte-level vocabularies splits text into words."""
+
+# ruff: noqa: RUF001
+
+import pytest
+import tokenizers
+
+from slipstream.runtime.tokenizer.pre_tokenizers import PRE_TOKENIZERS, pinned
+
+SPLITS = {
+    "gpt-2": [
+        ("it's I'LL 1234 ab!?\n\n x", "it|'s| I|'|LL| 1234| ab|!?|\n\n| x"),
+        ("a  b   \t", "a| | b|   \t"),
+    ],
+    "smollm": [("ab 12 x3", "ab| |1|2| x|3"), ("don't\tGo", "don|'t|\t|Go")],
+    "llama-bpe": [
+        ("I'LL 1234567 (ok)\n\n  x", "I|'LL| |123|456|7| (|ok|)\n\n| | x"),
+        ("ſ'ſ $x\t\ty", "ſ|'ſ| $|x|\t|\ty"),
+    ],
+    "qwen2": [("1234 a.b\r\n!\n", "1|2|3|4| a|.b|\r\n|!\n")],
+    "qwen35": [("नमस्ते é 12", "नमस्ते| é| |1|2")],
+    "default": [("a<b 12345 don't", "a|<|b| |123|45| don|'|t")],
+    "falcon": [("x=`1234` a", "x|=`|123|4|`| a")],
+    "deepseek-llm": [("Ab日本語12\n.x ", "Ab|日本語|12|\n|.|x| ")],
+    "deepseek-coder": [("Ab 12;\n日本", "Ab| |1|2|;|\n|日本")],
+    "deepseek-v3": [("x.foo 12345 東京タ!\n", "x|.foo| |123|45| |東京タ|!\n")],
+    "bloom": [("a.b c,d(e", "a|.|b| c|,|d|(|e")],
+    "viking": [("ab12. c", "ab|1|2|.| c")],
+    "bailingmoe": [("a\n\n b \nc", "a|\n\n| b| \n|c")],
+    "seed-coder": [("x!\n\ny", "x|!|\n\n|y")],
+    "ufakzeka": [("Ankara'da it's", "Ankara|'da| it|'s")],
+    "tekken": [("HelloWorld ПриветМир a/\n12", "Hello|World| Привет|Мир| a|/\n|1|2")],
+    "gpt-4o": [("XMLHttp's 1234 don'T नमस्ते", "XMLHttp's| |123|4| don'T| नमस्ते")],
+}
+
+
+def split(name: str, text: str) -> list[str]:
+    """The words of a text."""
+    words = [text]
+    for pattern in PRE_TOKENIZERS[name].patterns:
+        splitter = tokenizers.pre_tokenizers.Split(tokenizers.Regex(pinned(pattern)), "isolated")
+        words = [piece for word in words for piece, _ in splitter.pre_tokenize_str(word)]
+    return words
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [(name, text, words) for name, cases in SPLITS.items() for text, words in cases],
+)
+def test_splits(name: str, text: str, words: str) -> None:
+    assert split(name, text) == words.split("|")
+
+
+# Counted in llama.cpp's tables, which are those of Unicode 15.1.
+@pytest.mark.parametrize(
+    ("category", "count"),
+    [("L", 136726), ("N", 1831), ("M", 2450), ("P", 842), ("S", 7775)],
+)
+def test_classes_are_those_of_unicode_15(category: str, count: int) -> None:
+    """Fails when a new version of the regular expression library knows more characters."""
+    pattern = tokenizers.Regex(pinned(rf"\p{{{category}}}"))
+    keep = tokenizers.pre_tokenizers.Split(pattern, "removed", invert=True)
+    points = [*range(0xD800), *range(0xE000, 0x110000)]
+    found = 0
+    for start in range(0, len(points), 1 << 16):
+        text = "".join(map(chr, points[start : start + (1 << 16)]))
+        found += sum(len(piece) for piece, _ in keep.pre_tokenize_str(text))
+    assert found == count
