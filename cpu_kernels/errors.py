@@ -1,5 +1,9 @@
 """The one error that kernels raise."""
 
+import numpy as np
+
+_FLOAT32 = np.dtype(np.float32)
+
 
 class ShapeError(ValueError):
     """An array's shape, dtype or layout is not what the op's docstring asks for."""
@@ -9,3 +13,17 @@ def expect_shape(name: str, got: tuple[int, ...], want: tuple[int, ...]) -> None
     """Raise ShapeError unless `got` equals `want`."""
     if got != want:
         raise ShapeError(f"{name}: expected shape {want}, got {got}")
+
+
+def expect_float32(name: str, got: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise ShapeError unless `got` has this shape and is C-contiguous float32.
+
+    For code that reads by address and would take anything else for float32 numbers.
+    """
+    if got.shape == shape and got.dtype == _FLOAT32 and got.flags.c_contiguous:
+        return
+    layout = "C-contiguous" if got.flags.c_contiguous else "not C-contiguous"
+    raise ShapeError(
+        f"{name}: expected C-contiguous float32 of shape {shape}, got {layout} {got.dtype} of "
+        f"shape {got.shape}"
+    )

@@ -75,7 +75,7 @@ def load(
             )
         chat_template = ChatTemplate.from_metadata(file.metadata, tokenizer)
         with COMPUTE_LOCK:
-            _use_threads(backend, plan.threads)
+            backend.ops.set_num_threads(plan.threads)
             backend.ops.prepare(
                 {tensor.quant_type for tensor in file.tensors.values()},
                 _stage(progress, "compiling kernels for this CPU"),
@@ -138,13 +138,6 @@ def _footprint(file: ModelFile, config: ModelConfig, backend: Backend) -> Footpr
 
 def _layer_matrices(file: ModelFile) -> set[str]:
     return {name for name in file.tensors if name.startswith("blk.")}
-
-
-def _use_threads(backend: Backend, threads: int) -> None:
-    try:
-        backend.ops.set_num_threads(threads)
-    except ValueError as error:
-        raise OptionError(f"threads: {error}") from error
 
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:

@@ -1,5 +1,6 @@
 """SentencePiece-style encoding from the metadata of a model file."""
 
+import itertools
 import random
 
 import pytest
@@ -26,25 +27,26 @@ def pieces(tokenizer: Tokenizer, text: str) -> list[str]:
     return [tokenizer.decode([i], skip_special=False) for i in tokenizer.encode(text)]
 
 
-def encode_slowly(ids: dict[str, int], scores: dict[str, float], text: str) -> list[str]:
+def encode_slowly(scores: dict[str, float], text: str) -> list[str]:
     """The definition: merge the best-scored pair, the leftmost of equals, until there is none."""
     parts = list(text.replace(" ", "\u2581"))
     while True:
-        pairs = [
-            (scores[a + b], -i) for i, (a, b) in enumerate(zip(parts, parts[1:])) if a + b in ids
-        ]
-        if not pairs:
+        joined = (first + second for first, second in itertools.pairwise(parts))
+        found = [(scores[text], -at) for at, text in enumerate(joined) if text in scores]
+        if not found:
             return parts
-        at = -max(pairs)[1]
+        at = -max(found)[1]
         parts[at : at + 2] = [parts[at] + parts[at + 1]]
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_equals_the_definition(seed: int) -> None:
-    """On random vocabularies, with equal scores and tokens that hold a space inside."""
+    """On random vocabularies with equal scores, every other one with spaces inside of tokens."""
     dice = random.Random(seed)
     letters = "ab\u2581c"
     texts = {"".join(dice.choices(letters, k=dice.randint(1, 4))) for _ in range(60)}
+    if seed % 2 == 0:
+        texts = {"\u2581" * text.count("\u2581") + text.replace("\u2581", "") for text in texts}
     # Only what its parts can make is reached, so put the parts in too.
     scores = {
         text[:end]: -float(dice.randint(0, 9)) for text in sorted(texts) for end in (1, 2, 3, 4)
@@ -56,7 +58,7 @@ def test_equals_the_definition(seed: int) -> None:
         text = "".join(dice.choices("ab c", k=dice.randint(0, 30)))
         assert tokenizer.encode(text) == [
             i
-            for part in encode_slowly(ids, scores, text)
+            for part in encode_slowly(scores, text)
             for i in ([ids[part]] if part in ids else [ids[f"<0x{b:02X}>"] for b in part.encode()])
         ]
 
@@ -70,9 +72,9 @@ def test_words_are_cached_and_long_ones_are_not() -> None:
 
 def test_the_best_score_merges_first() -> None:
     tokenizer = Tokenizer.from_metadata(score_metadata(PIECES))
-    # "he" scores better than "th", and then no token has "t" before it.
+    # "he" scores better than "th"; then no token begins with "the", but one with a space does.
     assert pieces(tokenizer, "the") == ["t", "he"]
-    assert pieces(tokenizer, " the") == [" t", "he"]
+    assert pieces(tokenizer, " the") == [" the"]
 
 
 def test_a_character_without_a_token_becomes_its_bytes() -> None:
@@ -88,16 +90,6 @@ def test_without_byte_tokens_there_is_the_unknown_token() -> None:
     metadata["tokenizer.ggml.tokens"] = [text.replace("<0x", "<1x") for text in tokens]
     del metadata["tokenizer.ggml.token_type"]
     assert Tokenizer.from_metadata(metadata).encode("t\u20ac") == [tokens.index("t"), 0, 0, 0]
-
-
-def test_without_byte_tokens_and_unknown_token_the_file_is_refused() -> None:
-    metadata = score_metadata({"a": 0.0})
-    for name, kept in (("tokens", ["a"]), ("token_type", [1]), ("scores", [0.0])):
-        value = metadata[f"tokenizer.ggml.{name}"]
-        metadata[f"tokenizer.ggml.{name}"] = value[: len(kept)] if name != "tokens" else kept
-    metadata["tokenizer.ggml.token_type"][:] = TokenKind.NORMAL
-    # Id 0 is the unknown token where the file does not say, so the letter is taken for it.
-    assert Tokenizer.from_metadata(metadata).encode("b") == [0]
 
 
 def test_a_leading_space_is_added_and_taken_off() -> None:
@@ -120,8 +112,7 @@ def test_a_leading_space_is_added_after_special_tokens_too() -> None:
 def test_the_space_is_on_unless_the_file_says_otherwise() -> None:
     metadata = score_metadata(PIECES, add_space_prefix=None, add_bos_token=None)
     tokenizer = Tokenizer.from_metadata(metadata)
-    assert pieces(tokenizer, "the") == ["<s>", "t", "he"]  # decoding alone takes the space off
-    assert tokenizer.token_bytes(tokenizer.encode("the")[1]) == b" t"
+    assert [tokenizer.token_bytes(i) for i in tokenizer.encode("the")] == [b"", b" the"]
     assert (tokenizer.bos_id, tokenizer.eos_id) == (1, 2)
 
 

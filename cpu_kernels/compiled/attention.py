@@ -1,11 +1,12 @@
 """Softmax attention of a step's rows over paged keys and values."""
 
 import numpy as np
-from numba import get_num_threads, prange
 
 from slipstream.cpu_kernels.compiled.cache import kernel
 from slipstream.cpu_kernels.compiled.exponential import exp_f32
-from slipstream.cpu_kernels.compiled.memory import address_of, half_to_float32, next_item
+from slipstream.cpu_kernels.compiled.memory import half_to_float32
+from slipstream.cpu_kernels.compiled.thread_pool import POOL
+from slipstream.cpu_kernels.compiled.work_sharing import outline, run_items
 from slipstream.cpu_kernels.reference.attention import check_attention
 from slipstream.cpu_kernels.visibility import Visibility
 
@@ -25,8 +26,8 @@ def attention(
     row equals the same row of a linear step bit for bit.
     """
     check_attention(q, key_pages, value_pages, visibility, out)
-    most_keys = int((visibility.past + visibility.num_new).max())
-    _attention(
+    POOL.run(
+        _attention,
         q,
         key_pages.view(np.uint16),
         value_pages.view(np.uint16),
@@ -38,54 +39,38 @@ def attention(
         visibility.mask,
         np.float32(scale),
         out,
-        most_keys,
-        get_num_threads(),
     )
     return out
 
 
-@kernel(parallel=True)
+@kernel()
 def _attention(
-    q,
-    key_pages,
-    value_pages,
-    sequences,
-    page_tables,
-    past,
-    num_new,
-    first_key,
-    mask,
-    scale,
-    out,
-    most_keys,
-    num_threads,
+    state, q, keys, values, sequences, page_tables, past, num_new, first_key, mask, scale, out
 ):
-    num_rows, num_heads = q.shape[:2]
-    group = num_heads // key_pages.shape[1]
-    counter = np.zeros(1, np.int64)
-    for _thread in prange(num_threads):
-        weights = np.empty(most_keys, np.float32)
-        while True:
-            item = next_item(address_of(counter))
-            if item >= num_rows * num_heads:
-                break
-            h, m = item // num_rows, item % num_rows
-            s = sequences[m]
-            pages = page_tables[s]
-            start, end = first_key[m], past[s] + num_new[s]
-            largest = _scores(
-                q[m, h],
-                key_pages[:, h // group],
-                pages,
-                start,
-                end,
-                past[s],
-                mask[m],
-                scale,
-                weights,
-            )
-            _weigh(value_pages[:, h // group], pages, start, end, largest, weights, out[m, h])
-    counter[0] = 0
+    run_items(
+        state,
+        outline(
+            _head_of_row,
+            (q, keys, values, sequences, page_tables, past, num_new, first_key, mask, scale, out),
+        ),
+        q.shape[0] * q.shape[1],
+    )
+
+
+@kernel()
+def _head_of_row(
+    item, q, keys, values, sequences, page_tables, past, num_new, first_key, mask, scale, out
+):
+    """Attention of one head of one row; neighbouring items read the same keys."""
+    h, m = item // q.shape[0], item % q.shape[0]
+    kv_head = h // (q.shape[1] // keys.shape[1])
+    s = sequences[m]
+    start, end = first_key[m], past[s] + num_new[s]
+    weights = np.empty(end, np.float32)
+    largest = _scores(
+        q[m, h], keys[:, kv_head], page_tables[s], start, end, past[s], mask[m], scale, weights
+    )
+    _weigh(values[:, kv_head], page_tables[s], start, end, largest, weights, out[m, h])
 
 
 @kernel(fastmath={"reassoc", "contract", "nsz"})

@@ -25,15 +25,22 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def kernel_cache_dir() -> Path | None:
     """Folder for compiled kernels; None when it can't be written, which is said once.
 
-    `SLIPSTREAM_CACHE` names another cache folder than the user's own.
+    `SLIPSTREAM_CACHE` names another cache folder than the user's own. Raises ImportError when that
+    one can't be written, since the kernels of this package can't be had as the user asked.
     """
-    root = Path(os.environ.get("SLIPSTREAM_CACHE") or user_cache_dir("slipstream"))
+    named = os.environ.get("SLIPSTREAM_CACHE")
+    root = Path(named or user_cache_dir("slipstream"))
     folder = root / "kernels" / f"{_source_hash()}-numba{numba.__version__}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
+        if named:
+            raise ImportError(
+                f"SLIPSTREAM_CACHE names {named}, where compiled kernels can't be written "
+                f"({error.strerror}); name a folder that can be, or unset it"
+            ) from error
         warnings.warn(
             f"can't write compiled kernels to {folder} ({error.strerror}): they will be compiled "
             "again at every start; set SLIPSTREAM_CACHE to a folder that can be written",

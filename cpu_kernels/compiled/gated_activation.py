@@ -1,14 +1,14 @@
 """Gated activations of a feed-forward block: SwiGLU and GeGLU."""
 
 import numpy as np
-from numba import prange
 
 from slipstream.cpu_kernels.compiled.cache import kernel
 from slipstream.cpu_kernels.compiled.exponential import exp_f32
+from slipstream.cpu_kernels.compiled.thread_pool import POOL
+from slipstream.cpu_kernels.compiled.work_sharing import outline, run_items
 from slipstream.cpu_kernels.errors import expect_shape
 from slipstream.cpu_kernels.reference.gated_activation import ACTIVATIONS
 
-_PARALLEL_FROM = 65536  # elements; fewer take less time than waking the other threads
 _GELU_LINEAR = np.float32(2 * np.sqrt(2 / np.pi))
 _GELU_CUBIC = np.float32(2 * np.sqrt(2 / np.pi) * 0.044715)
 
@@ -21,8 +21,7 @@ def gated_activation(
         raise ValueError(f"activation: expected one of {ACTIVATIONS}, got {activation!r}")
     expect_shape("up", up.shape, gate.shape)
     expect_shape("out", out.shape, gate.shape)
-    run = _all_rows if gate.size >= _PARALLEL_FROM else _rows
-    run(gate, up, activation == "gelu", out)
+    POOL.run(_gated, gate, up, activation == "gelu", out)
     return out
 
 
@@ -40,12 +39,10 @@ def _row(gate, up, is_gelu, out):
 
 
 @kernel()
-def _rows(gate, up, is_gelu, out):
-    for m in range(gate.shape[0]):
-        _row(gate[m], up[m], is_gelu, out[m])
+def _row_of(m, gate, up, is_gelu, out):
+    _row(gate[m], up[m], is_gelu, out[m])
 
 
-@kernel(parallel=True)
-def _all_rows(gate, up, is_gelu, out):
-    for m in prange(gate.shape[0]):
-        _row(gate[m], up[m], is_gelu, out[m])
+@kernel()
+def _gated(state, gate, up, is_gelu, out):
+    run_items(state, outline(_row_of, (gate, up, is_gelu, out)), gate.shape[0])

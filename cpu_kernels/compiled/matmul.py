@@ -5,16 +5,18 @@ import threading
 
 import numpy as np
 from llvmlite import ir
-from numba import get_num_threads, prange, types
+from numba import types
 from numba.extending import intrinsic
 
 from slipstream.cpu_kernels.compiled.cache import kernel
-from slipstream.cpu_kernels.compiled.memory import address_of, aligned_empty, next_item
+from slipstream.cpu_kernels.compiled.memory import address_of, aligned_empty
 from slipstream.cpu_kernels.compiled.panel_format import BLOCK_COLUMNS, PANEL_ROWS
 from slipstream.cpu_kernels.compiled.quantize_rows import RECORD, quantize_row
+from slipstream.cpu_kernels.compiled.thread_pool import POOL
 from slipstream.cpu_kernels.compiled.tile import TILE_ROWS, TILE_SIGNATURE
 from slipstream.cpu_kernels.compiled.weight import Weight
-from slipstream.cpu_kernels.errors import expect_shape
+from slipstream.cpu_kernels.compiled.work_sharing import outline, run_items
+from slipstream.cpu_kernels.errors import expect_float32
 
 _NO_BIAS = np.empty(0, np.float32)
 _scratch = threading.local()
@@ -37,12 +39,13 @@ def matmul(
     Quantised weights meet activations rounded to int8, 32 columns a scale. Row m of the result is
     bit-identical whatever M is. Raises ShapeError when shapes do not fit.
     """
-    expect_shape("x", x.shape, (x.shape[0], weight.columns))
-    expect_shape("out", out.shape, (x.shape[0], weight.rows))
+    expect_float32("x", x, (x.shape[0], weight.columns))
+    expect_float32("out", out, (x.shape[0], weight.rows))
     if bias is not None:
-        expect_shape("bias", bias.shape, (weight.rows,))
+        expect_float32("bias", bias, (weight.rows,))
     num_rows = x.shape[0] if weight.quantised else 0
-    _matmul(
+    POOL.run(
+        _matmul,
         weight.tiles,
         weight.panels,
         x,
@@ -52,7 +55,7 @@ def matmul(
         _NO_BIAS if bias is None else bias,
         accumulate,
         out,
-        get_num_threads(),
+        POOL.num_threads,
     )
     return out
 
@@ -82,48 +85,55 @@ def _call_tile(
     return types.void(types.uint64, *TILE_SIGNATURE.args), generate
 
 
-@kernel(parallel=True)
-def _matmul(tiles, panels, x, quantised, q, records, bias, accumulate, out, num_threads):
+@kernel()
+def _matmul(state, tiles, panels, x, quantised, q, records, bias, accumulate, out, num_threads):
+    num_rows = x.shape[0]
+    if quantised and num_rows < 4:  # less work than sharing it
+        for m in range(num_rows):
+            quantize_row(x[m], q[m], records[m])
+    elif quantised:
+        run_items(state, outline(_quantize_row_of, (x, q, records)), num_rows)
+    # Chunks are small enough that a slow or busy core can get fewer of them.
+    chunk = max(1, panels.shape[0] // (num_threads * 16))
+    run_items(
+        state,
+        outline(_chunk_of_panels, (chunk, tiles, panels, x, q, records, bias, accumulate, out)),
+        -(-panels.shape[0] // chunk),
+    )
+
+
+@kernel()
+def _quantize_row_of(m, x, q, records):
+    quantize_row(x[m], q[m], records[m])
+
+
+@kernel()
+def _chunk_of_panels(item, chunk, tiles, panels, x, q, records, bias, accumulate, out):
     num_rows, columns = x.shape
-    if quantised:
-        if num_rows < 4:  # less work than waking the other threads
-            for m in range(num_rows):
-                quantize_row(x[m], q[m], records[m])
-        else:
-            for m in prange(num_rows):
-                quantize_row(x[m], q[m], records[m])
+    quantised = records.size > 0
     x_at = address_of(q) if quantised else address_of(x)
     x_stride = np.uint64(columns if quantised else 4 * columns)
     records_stride = np.uint64(4 * RECORD * records.shape[1])
-    # Threads take chunks of panels as they come free: a slow or busy core gets fewer.
-    chunk = max(1, panels.shape[0] // (num_threads * 16))
-    counter = np.zeros(1, np.int64)
-    for _thread in prange(num_threads):
-        result = np.empty((TILE_ROWS[0], PANEL_ROWS), np.float32)
-        while True:
-            first = next_item(address_of(counter)) * chunk
-            if first >= panels.shape[0]:
-                break
-            for p in range(first, min(first + chunk, panels.shape[0])):
-                m = 0
-                for t in range(len(TILE_ROWS)):
-                    rows = TILE_ROWS[t]
-                    while num_rows - m >= rows:
-                        _call_tile(
-                            tiles[t],
-                            address_of(panels) + np.uint64(p * panels.shape[1]),
-                            np.uint64(columns),
-                            x_at + np.uint64(m) * x_stride,
-                            x_stride,
-                            address_of(records) + np.uint64(m) * records_stride,
-                            records_stride,
-                            address_of(result),
-                            np.uint64(4 * PANEL_ROWS),
-                        )
-                        _write_tile(result, rows, m, p * PANEL_ROWS, bias, accumulate, out)
-                        m += rows
-        result[0, 0] = 0  # the tiles know it by address only: keep it alive until here
-    counter[0] = 0
+    result = np.empty((TILE_ROWS[0], PANEL_ROWS), np.float32)
+    for p in range(item * chunk, min((item + 1) * chunk, panels.shape[0])):
+        m = 0
+        for t in range(len(TILE_ROWS)):
+            rows = TILE_ROWS[t]
+            while num_rows - m >= rows:
+                _call_tile(
+                    tiles[t],
+                    address_of(panels) + np.uint64(p * panels.shape[1]),
+                    np.uint64(columns),
+                    x_at + np.uint64(m) * x_stride,
+                    x_stride,
+                    address_of(records) + np.uint64(m) * records_stride,
+                    records_stride,
+                    address_of(result),
+                    np.uint64(4 * PANEL_ROWS),
+                )
+                _write_tile(result, rows, m, p * PANEL_ROWS, bias, accumulate, out)
+                m += rows
+    result[0, 0] = 0  # the tiles know it by address only: keep it alive until here
 
 
 @kernel()

@@ -1,4 +1,4 @@
-"""Addresses, atomics and bit casts for kernels, and the buffers that they share."""
+"""Addresses and bit casts for kernels, and aligned buffers."""
 
 import numpy as np
 from llvmlite import ir
@@ -20,17 +20,6 @@ def address_of(_context, array):
 
 
 @intrinsic
-def next_item(_context, counter):
-    """Atomically take the int64 at an address and add one to it there."""
-
-    def generate(_context, builder, _signature, values):
-        pointer = builder.inttoptr(values[0], _WORD.as_pointer())
-        return builder.atomic_rmw("add", pointer, ir.Constant(_WORD, 1), "monotonic")
-
-    return types.int64(types.uint64), generate
-
-
-@intrinsic
 def bits_to_float32(_context, bits):
     """The float32 with these 32 bits."""
 
@@ -38,6 +27,17 @@ def bits_to_float32(_context, bits):
         return builder.bitcast(values[0], ir.FloatType())
 
     return types.float32(types.int32), generate
+
+
+@intrinsic
+def magnitude_bits(_context, value):
+    """The bits of |value|, a float32. As integers they are in its order, with NaN above infinity."""
+
+    def generate(_context, builder, _signature, values):
+        bits = builder.bitcast(values[0], ir.IntType(32))
+        return builder.and_(bits, ir.Constant(ir.IntType(32), 0x7FFFFFFF))
+
+    return types.int32(types.float32), generate
 
 
 @intrinsic
@@ -61,7 +61,7 @@ def float32_to_half(_context, value):
 
 
 def aligned_empty(num_bytes: int) -> np.ndarray:
-    """Uninitialised uint8 array that starts at a cache line, so that no vector straddles two."""
+    """Uninitialised uint8 array at the start of a cache line, so that no vector straddles two."""
     buffer = np.empty(num_bytes + 64, np.uint8)
     start = -buffer.ctypes.data % 64
     return buffer[start : start + num_bytes]

@@ -54,6 +54,13 @@ class PanelFormat:
         return self.unit_columns // self.sub_block
 
     @property
+    def num_sub_rows(self) -> int:
+        """Rows of sub-scales and sub-minimums in a unit."""
+        if self.sub_scale is None:
+            return 0
+        return 2 if self.has_minimum and self.sub_scale != "u4" else 1
+
+    @property
     def sub_scales_at(self) -> int:
         """Byte offset of the sub-scales in a unit."""
         return 2 * PANEL_ROWS * (2 if self.has_minimum else 1)
@@ -64,10 +71,7 @@ class PanelFormat:
 
     @property
     def planes_at(self) -> int:
-        if self.sub_scale is None:
-            return self.sub_scales_at
-        both = self.has_minimum and self.sub_scale != "u4"
-        return self.sub_scales_at + PANEL_ROWS * self.num_sub_blocks * (2 if both else 1)
+        return self.sub_scales_at + PANEL_ROWS * self.num_sub_blocks * self.num_sub_rows
 
     @property
     def block_bytes(self) -> int:

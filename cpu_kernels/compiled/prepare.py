@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-import numba
 import numpy as np
 
 from slipstream.cpu_kernels.compiled.attention import attention
@@ -11,6 +10,7 @@ from slipstream.cpu_kernels.compiled.matmul import matmul
 from slipstream.cpu_kernels.compiled.rms_norm import rms_norm
 from slipstream.cpu_kernels.compiled.rope import rope
 from slipstream.cpu_kernels.compiled.store_kv import store_kv
+from slipstream.cpu_kernels.compiled.thread_pool import POOL
 from slipstream.cpu_kernels.compiled.weight import pack_weight
 from slipstream.cpu_kernels.quant_types import QuantType
 from slipstream.cpu_kernels.visibility import Visibility
@@ -34,11 +34,8 @@ def prepare(
 
 
 def set_num_threads(num_threads: int) -> None:
-    """How many threads the ops use when called from this thread.
-
-    Raises ValueError for more than Numba started, one for each logical core.
-    """
-    numba.set_num_threads(num_threads)
+    """How many threads share the work of each op from now on; at least 1."""
+    POOL.resize(num_threads)
 
 
 def _weight_step(quant_type: QuantType) -> Callable[[], None]:
@@ -58,7 +55,6 @@ def _op_steps() -> Iterator[Callable[[], object]]:
     angles = np.zeros((1, 16), np.float32)
     place = np.zeros(1, np.int32)
     pages = np.zeros((1, 1, 16, 32), np.float16)
-    many = np.zeros((2048, 32), np.float32)
     one_key = Visibility(
         sequences=place,
         page_tables=np.zeros((1, 1), np.int32),
@@ -70,6 +66,5 @@ def _op_steps() -> Iterator[Callable[[], object]]:
     yield lambda: rms_norm(rows, rows[0], 1e-6, out=rows)
     yield lambda: rope(heads, angles, angles, interleaved=False)
     yield lambda: gated_activation(rows, rows, "silu", out=rows)
-    yield lambda: gated_activation(many, many, "silu", out=many)
     yield lambda: store_kv(heads, heads, place, place, key_pages=pages, value_pages=pages)
     yield lambda: attention(heads, pages, pages, one_key, scale=1.0, out=heads)

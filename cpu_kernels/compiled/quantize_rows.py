@@ -5,24 +5,27 @@ from typing import Any
 import numpy as np
 
 from slipstream.cpu_kernels.compiled.cache import kernel
+from slipstream.cpu_kernels.compiled.memory import bits_to_float32, magnitude_bits
 from slipstream.cpu_kernels.compiled.panel_format import BLOCK_COLUMNS
 
 RECORD = 4  # float32 in a scale record: scale, scale * sums of columns 0-15, 16-31 and 0-31
 
 
-@kernel(fastmath={"nnan", "ninf", "nsz", "reassoc"}, error_model="numpy")
+@kernel(error_model="numpy")
 def quantize_row(x: Any, q: Any, records: Any) -> None:
     """Quantise one row: q = round(x / scale), scale = max|x| / 127 over 32 columns.
 
     x       : (K,) float32
     q       : (K,) int8, written
     records : (K / 32, 4) float32, written
+    NaN or infinity makes the block's scale NaN or infinite, so it shows in every product.
     """
     for b in range(x.shape[0] // BLOCK_COLUMNS):
         block = x[b * BLOCK_COLUMNS : (b + 1) * BLOCK_COLUMNS]
-        largest = np.float32(0.0)
+        largest_bits = np.int32(0)
         for i in range(BLOCK_COLUMNS):
-            largest = max(largest, abs(block[i]))
+            largest_bits = max(largest_bits, magnitude_bits(block[i]))
+        largest = bits_to_float32(largest_bits)
         inverse = np.float32(127.0) / largest if largest > 0 else np.float32(0.0)
         low = np.int32(0)
         high = np.int32(0)

@@ -1,11 +1,11 @@
 """Turns the rows of a file's matrix into panels, in parallel, once at load."""
 
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import prange
+from numba.extending import register_jitable
 
 from slipstream.cpu_kernels.compiled.cache import kernel
 from slipstream.cpu_kernels.compiled.memory import aligned_empty
@@ -16,8 +16,11 @@ from slipstream.cpu_kernels.compiled.panel_format import (
     PANEL_FORMATS,
     PANEL_ROWS,
 )
+from slipstream.cpu_kernels.compiled.thread_pool import POOL
 from slipstream.cpu_kernels.compiled.unpack_block import unpack_block
 from slipstream.cpu_kernels.quant_types import QuantType
+
+_BYTES_A_TURN = 1 << 20  # about a millisecond: far more than handing it to a thread costs
 
 
 def panel_bytes(quant_type: QuantType, columns: int) -> int:
@@ -39,22 +42,29 @@ def repack(raw: np.ndarray, quant_type: QuantType, columns: int) -> np.ndarray:
     panels = aligned_empty(num_panels * size).reshape(num_panels, size)
     if raw.shape[0] % PANEL_ROWS:
         panels[-1] = 0
-    repacker(quant_type)(raw, panels)
+    fill = _filler(quant_type)
+    step = max(1, _BYTES_A_TURN // max(1, size))
+    turns = [(first, min(first + step, num_panels)) for first in range(0, num_panels, step)]
+    if len(turns) == 1:
+        fill(raw, panels, *turns[0])
+    else:
+        with ThreadPoolExecutor(POOL.num_threads) as threads:
+            list(threads.map(lambda turn: fill(raw, panels, *turn), turns))
     return panels
 
 
 @cache
-def repacker(quant_type: QuantType) -> Callable[[np.ndarray, np.ndarray], None]:
-    """The compiled repacking of one type: (raw, panels) -> None."""
+def _filler(quant_type: QuantType) -> Any:
+    """The compiled function (raw, panels, first, end) that fills panels first .. end - 1."""
     if quant_type in FLOAT_DTYPES:
-        return _float_repacker(quant_type.block_bytes)
-    return _quantized_repacker(quant_type)
+        return _float_filler(quant_type.block_bytes)
+    return _quantized_filler(quant_type)
 
 
-def _float_repacker(item_bytes: int) -> Any:
-    @kernel(parallel=True)
-    def run(raw, panels):
-        for p in prange(panels.shape[0]):
+def _float_filler(item_bytes: int) -> Any:
+    @kernel()
+    def fill(raw, panels, first, end):
+        for p in range(first, end):
             for r in range(min(PANEL_ROWS, raw.shape[0] - p * PANEL_ROWS)):
                 for k in range(raw.shape[1] // item_bytes):
                     for byte in range(item_bytes):
@@ -62,53 +72,62 @@ def _float_repacker(item_bytes: int) -> Any:
                             p * PANEL_ROWS + r, k * item_bytes + byte
                         ]
 
-    return run
+    return fill
 
 
-def _quantized_repacker(quant_type: QuantType) -> Any:
+def _quantized_filler(quant_type: QuantType) -> Any:
     form = PANEL_FORMATS[quant_type]
     name, block_bytes = quant_type.name, quant_type.block_bytes
     unit_columns, unit_bytes = form.unit_columns, form.unit_bytes
-    planes, planes_at, plane_block_bytes = form.planes, form.planes_at, form.block_bytes
-    has_minimum, num_subs = form.has_minimum, form.num_sub_blocks
-    sub_rows = (
-        0
-        if form.sub_scale is None
-        else (form.planes_at - form.sub_scales_at) // (PANEL_ROWS * num_subs)
-    )
-    subs_at = form.sub_scales_at
+    num_scales, num_subs, sub_rows = 1 + form.has_minimum, form.num_sub_blocks, form.num_sub_rows
+    subs_at, planes_at, planes = form.sub_scales_at, form.planes_at, form.planes
 
-    @kernel(parallel=True)
-    def run(raw, panels):
-        for p in prange(panels.shape[0]):
-            q = np.empty(unit_columns, np.uint8)
-            scales = np.empty(2, np.uint16)
-            subs = np.empty((2, 16), np.uint8)
+    @kernel()
+    def fill(raw, panels, first, end):
+        q = np.empty(unit_columns, np.uint8)
+        scales = np.empty(2, np.uint16)
+        subs = np.empty((2, 16), np.uint8)
+        for p in range(first, end):
             for r in range(min(PANEL_ROWS, raw.shape[0] - p * PANEL_ROWS)):
                 row = raw[p * PANEL_ROWS + r]
                 for u in range(row.shape[0] // block_bytes):
                     unpack_block(name, row, u * block_bytes, q, scales, subs)
                     unit = panels[p, u * unit_bytes : (u + 1) * unit_bytes]
-                    for i in range(2 if has_minimum else 1):
-                        unit[32 * i + 2 * r] = scales[i] & 0xFF
-                        unit[32 * i + 2 * r + 1] = scales[i] >> 8
-                    for i in range(sub_rows):
-                        for j in range(num_subs):
-                            unit[subs_at + (i * num_subs + j) * PANEL_ROWS + r] = subs[i, j]
-                    for b in range(unit_columns // BLOCK_COLUMNS):
-                        at = planes_at + b * plane_block_bytes
-                        shift = 0
-                        for width in planes:
-                            mask = (1 << width) - 1
-                            groups = 8 // width
-                            for v in range(GROUPS // groups):
-                                for j in range(4):
-                                    byte = 0
-                                    for g in range(groups):
-                                        column = b * BLOCK_COLUMNS + 4 * (v * groups + g) + j
-                                        byte |= ((q[column] >> shift) & mask) << (g * width)
-                                    unit[at + 64 * v + 4 * r + j] = byte
-                            at += 64 * width
-                            shift += width
+                    _place_scales(unit, r, scales[:num_scales])
+                    _place_sub_scales(unit[subs_at:], r, subs[:sub_rows, :num_subs])
+                    _place_planes(unit[planes_at:], r, q, planes)
 
-    return run
+    return fill
+
+
+@register_jitable
+def _place_scales(unit, r, scales):
+    for i in range(len(scales)):
+        unit[(i * PANEL_ROWS + r) * 2] = scales[i] & 0xFF
+        unit[(i * PANEL_ROWS + r) * 2 + 1] = scales[i] >> 8
+
+
+@register_jitable
+def _place_sub_scales(rows, r, subs):
+    for i in range(subs.shape[0]):
+        for j in range(subs.shape[1]):
+            rows[(i * subs.shape[1] + j) * PANEL_ROWS + r] = subs[i, j]
+
+
+@register_jitable
+def _place_planes(block, r, q, planes):
+    """Spread the bits of row r over the planes of each block of 32 columns."""
+    at = 0
+    for first in range(0, len(q), BLOCK_COLUMNS):
+        shift = 0
+        for width in planes:
+            groups = 8 // width
+            for v in range(GROUPS // groups):
+                for j in range(4):
+                    byte = 0
+                    for g in range(groups):
+                        bits = q[first + 4 * (v * groups + g) + j] >> shift
+                        byte |= (bits & ((1 << width) - 1)) << (g * width)
+                    block[at + 64 * v + 4 * r + j] = byte
+            at += 64 * width
+            shift += width

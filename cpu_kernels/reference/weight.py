@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from slipstream.cpu_kernels.errors import expect_shape
 from slipstream.cpu_kernels.quant_types import QuantType
 from slipstream.cpu_kernels.reference.dequantize import dequantize
 
@@ -32,7 +33,11 @@ class Weight:
 
 
 def pack_weight(raw: np.ndarray, quant_type: QuantType, columns: int) -> Weight:
-    """A weight from its rows in the file: raw (rows, row_bytes) uint8."""
+    """A weight from its rows in the file: raw (rows, row_bytes) uint8.
+
+    Raises ShapeError when the columns are not whole blocks or the rows have another size.
+    """
+    expect_shape("raw", raw.shape, (raw.shape[0], quant_type.row_bytes(columns)))
     return Weight(quant_type=quant_type, raw=raw, columns=columns)
 
 

@@ -59,7 +59,6 @@ class Engine:
             self._thread.join()
 
     def _run(self) -> None:
-        self._backend.ops.set_num_threads(self._threads)
         while self._admit():
             try:
                 step = schedule(self._running, self._pace.rows)
@@ -105,6 +104,7 @@ class Engine:
                     raise
         start = time.perf_counter()
         with COMPUTE_LOCK:
+            self._backend.ops.set_num_threads(self._threads)
             logits = self._model.forward(run)
         self._pace.observe(run.num_rows, time.perf_counter() - start)
         return logits

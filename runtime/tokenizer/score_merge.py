@@ -8,9 +8,7 @@ import functools
 import heapq
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
-from slipstream.runtime.errors import CheckpointError
 from slipstream.runtime.tokenizer.vocabulary import Vocabulary
 
 __all__ = ["ScoreMergeEncoder"]
@@ -27,34 +25,21 @@ class ScoreMergeEncoder:
         self,
         vocabulary: Vocabulary,
         scores: Sequence[float],
-        path: Path,
         *,
         adds_leading_space: bool,
     ) -> None:
-        """scores : by token id; the highest is merged first
-
-        Raises CheckpointError, naming `path`, when a byte has no token and there is no unknown
-        token to take its place.
-        """
+        """scores : by token id; the highest is merged first"""
         self.adds_leading_space = adds_leading_space
         self._ids = vocabulary.ids
         self._costs = [-score for score in scores]
-        self._byte_ids = [self._byte_id(byte, vocabulary.unknown_id, path) for byte in range(256)]
+        unknown_id = vocabulary.unknown_id or 0
+        self._byte_ids = [self._byte_id(byte, unknown_id) for byte in range(256)]
         self._word_starts = _word_starts(vocabulary.texts)
         self._merge_cached = functools.lru_cache(_CACHED_WORDS)(self._merge)
 
-    def _byte_id(self, byte: int, unknown_id: int | None, path: Path) -> int:
-        token_id = self._ids.get(f"<0x{byte:02X}>")
-        if token_id is None and byte < 128:
-            token_id = self._ids.get(chr(byte))
-        if token_id is None:
-            token_id = unknown_id
-        if token_id is None:
-            raise CheckpointError(
-                f"{path}: the vocabulary has no token for byte 0x{byte:02X} and no unknown token; "
-                "the file is not a complete language model"
-            )
-        return token_id
+    def _byte_id(self, byte: int, unknown_id: int) -> int:
+        names = [f"<0x{byte:02X}>", chr(byte)] if byte < 128 else [f"<0x{byte:02X}>"]
+        return next((self._ids[name] for name in names if name in self._ids), unknown_id)
 
     def encode(self, text: str, *, leading_space: bool) -> list[int]:
         """Token ids of the text, or of the text after a space."""

@@ -7,7 +7,7 @@ tables are the ones llama.cpp goes by; tests compare the outcome with it.
 import enum
 from collections.abc import Callable, Mapping
 
-__all__ = ["TokenKind", "assign_roles"]
+__all__ = ["END_TEXTS", "FILL_TEXTS", "VISIBLE_TEXTS", "TokenKind", "assign_roles"]
 
 
 class TokenKind(enum.IntEnum):
@@ -22,7 +22,7 @@ class TokenKind(enum.IntEnum):
     BYTE = 6  # one byte of a character that has no token
 
 
-_END_TEXTS = (
+END_TEXTS = (
     "<|eot_id|>",
     "<|im_end|>",
     "<|end|>",
@@ -48,7 +48,7 @@ _END_TEXTS = (
 )
 
 # Fill-in-the-middle roles, and the texts that go for each where no key of the file names it.
-_FILL_TEXTS = {
+FILL_TEXTS = {
     "fim_pre": (
         "<|fim_prefix|>",
         "<fim-prefix>",
@@ -87,7 +87,7 @@ _FILL_END_ROLES = frozenset({"fim_pad", "fim_rep", "fim_sep"})
 _OLD_KEYS = {"fim_pre": "prefix", "fim_suf": "suffix", "fim_mid": "middle"}
 
 # These frame the parts of one answer, which readers want to see.
-_VISIBLE_TEXTS = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
+VISIBLE_TEXTS = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
 
 
 def assign_roles(
@@ -98,7 +98,7 @@ def assign_roles(
     role : the id that the file's metadata names for a role (eos, eot, fim_pad ...)
     """
     end_ids = {i for name in ("eos", "eot", "eom") if (i := role(name)) is not None}
-    for name, texts in _FILL_TEXTS.items():
+    for name, texts in FILL_TEXTS.items():
         token_id = role(name)
         if token_id is None and name in _OLD_KEYS:
             token_id = role(_OLD_KEYS[name])
@@ -108,11 +108,11 @@ def assign_roles(
                 kinds[token_id] = TokenKind.CONTROL
         if token_id is not None and name in _FILL_END_ROLES:
             end_ids.add(token_id)
-    for text in _END_TEXTS:
+    for text in END_TEXTS:
         if text in ids:
             end_ids.add(ids[text])
             kinds[ids[text]] = TokenKind.CONTROL
-    for text in _VISIBLE_TEXTS:
+    for text in VISIBLE_TEXTS:
         if text in ids:
             kinds[ids[text]] = TokenKind.USER_DEFINED
     _drop_false_ends(ids, kinds, end_ids)

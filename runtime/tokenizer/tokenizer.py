@@ -105,15 +105,14 @@ class Tokenizer:
 
     @classmethod
     def _with_scores(cls, fields: TypedMetadata) -> Self:
-        vocabulary = read_vocabulary(fields, {"bos": 1, "eos": 2, "unknown": 0})
+        vocabulary = read_vocabulary(fields, {"bos": 1, "eos": 2})
         key = "tokenizer.ggml.scores"
-        scores = read_numbers(fields, key, "f", len(vocabulary.texts)).astype(np.float32)
+        scores = read_numbers(fields, key, "fi", len(vocabulary.texts))
         if not np.isfinite(scores).all():
             raise CheckpointError(f"{fields.path}: {key} holds values that are not numbers")
         encoder = ScoreMergeEncoder(
             vocabulary,
             scores.tolist(),
-            fields.path,
             adds_leading_space=fields.get_bool("tokenizer.ggml.add_space_prefix", True),
         )
         return cls._adding(fields, vocabulary, encoder, adds_bos=True)

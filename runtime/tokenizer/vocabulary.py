@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def byte_value(token_text: str) -> int | None:
 def read_vocabulary(fields: TypedMetadata, default_ids: Mapping[str, int]) -> Vocabulary:
     """Read and check the tokens.
 
-    default_ids : ids of the roles bos, eos and unknown for files that do not name them
+    default_ids : ids of the roles bos and eos for files that do not name them
     Raises CheckpointError for tokens that are missing, not text, or there twice, kinds that do not
     match them in number, and ids that are out of range.
     """
@@ -126,7 +127,7 @@ def read_texts(fields: TypedMetadata, key: str) -> list[str]:
 
 def read_numbers(
     fields: TypedMetadata, key: str, dtype_kinds: str, count: int
-) -> np.ndarray[tuple[int], np.dtype[np.generic]]:
+) -> np.ndarray[Any, np.dtype[np.number[Any]]]:
     """A required list of `count` numbers of one of the NumPy dtype kinds.
 
     Raises CheckpointError when it is anything else.

@@ -1,12 +1,14 @@
 """Small vocabularies as the metadata of a model file."""
 
+from pathlib import Path
+
 import gguf
 import numpy as np
 
 from slipstream.runtime.tokenizer.token_roles import TokenKind
 from support.tiny_vocabulary import CHATML_TEMPLATE
 
-__all__ = ["byte_pair_metadata", "score_metadata", "write_vocabulary"]
+__all__ = ["BYTE_TOKENS", "byte_pair_metadata", "score_metadata", "write_vocabulary"]
 
 _VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _HIDDEN = [byte for byte in range(256) if byte not in _VISIBLE]
@@ -65,7 +67,7 @@ def _metadata(values: dict[str, object]) -> dict[str, object]:
     return {key: value for key, value in metadata.items() if value is not None}
 
 
-def write_vocabulary(path: str, metadata: dict[str, object]) -> None:
+def write_vocabulary(path: Path, metadata: dict[str, object]) -> None:
     """Write a model file with this metadata and no tensors, for llama.cpp to read."""
     writer = gguf.GGUFWriter(path, "llama")
     for key, value in metadata.items():

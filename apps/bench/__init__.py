@@ -1,0 +1,1 @@
+"""Measures speed, ours and llama.cpp's side by side. Nothing here prints."""

@@ -1,0 +1,114 @@
+"""llama.cpp, measured through the C functions that llama-cpp-python binds.
+
+Its convenience class copies logits and builds Python lists for each token; calling the C functions
+costs some microseconds a token, so what is measured is llama.cpp.
+"""
+
+import ctypes
+import importlib.metadata
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slipstream.apps.bench.speed import Run, Workload
+from slipstream.runtime.errors import OptionError
+
+__all__ = ["LlamaCppSide"]
+
+BATCH_TOKENS = 512  # llama.cpp's own default for what one pass computes
+
+
+class LlamaCppSide:
+    """A model in llama.cpp with its defaults for the CPU: weights repacked, float16 KV cache."""
+
+    name = "llama.cpp"
+
+    def __init__(self, path: Path, workload: Workload) -> None:
+        """Raises OptionError when llama-cpp-python is missing or can't load the file."""
+        self._api = import_llama_cpp()
+        self.version = f"llama-cpp-python {importlib.metadata.version('llama-cpp-python')}"
+        start = time.perf_counter()
+        self._model = self._load(path)
+        self._context = self._open_context(workload)
+        self.load_s = time.perf_counter() - start
+        vocabulary = self._api.llama_model_get_vocab(self._model)
+        self._vocab_size = self._api.llama_vocab_n_tokens(vocabulary)
+
+    def run(self, prompt: Sequence[int], decode_tokens: int) -> Run:
+        """Prefill and decode one prompt."""
+        api = self._api
+        api.llama_memory_clear(api.llama_get_memory(self._context), True)
+        tokens = (api.llama_token * len(prompt))(*prompt)
+        start = time.perf_counter()
+        for first in range(0, len(prompt), BATCH_TOKENS):
+            count = min(BATCH_TOKENS, len(prompt) - first)
+            self._decode(ctypes.byref(tokens, first * ctypes.sizeof(api.llama_token)), count)
+        token = api.llama_token(self._likeliest())
+        prefilled = time.perf_counter()
+        for _ in range(decode_tokens):
+            self._decode(ctypes.byref(token), 1)
+            token.value = self._likeliest()
+        end = time.perf_counter()
+        return Run(
+            prefill_s=prefilled - start,
+            prefill_tokens=len(prompt),
+            decode_s=end - prefilled,
+            decode_tokens=decode_tokens,
+        )
+
+    def close(self) -> None:
+        self._api.llama_free(self._context)
+        self._api.llama_model_free(self._model)
+
+    def _load(self, path: Path) -> Any:
+        params = self._api.llama_model_default_params()
+        params.n_gpu_layers = 0  # the other side computes on the CPU too
+        model = self._api.llama_model_load_from_file(str(path).encode(), params)
+        if not model:
+            raise OptionError(f"llama.cpp can't load {path}; leave out --against for this model")
+        return model
+
+    def _open_context(self, workload: Workload) -> Any:
+        params = self._api.llama_context_default_params()
+        params.n_ctx = workload.context
+        params.n_batch = params.n_ubatch = BATCH_TOKENS
+        params.n_threads = params.n_threads_batch = workload.threads
+        context = self._api.llama_init_from_model(self._model, params)
+        if not context:
+            raise OptionError(f"llama.cpp can't open a context of {workload.context} tokens")
+        return context
+
+    def _decode(self, tokens: Any, count: int) -> None:
+        """Run `count` tokens after those before; only the last one's logits are computed."""
+        pointer = ctypes.cast(tokens, ctypes.POINTER(self._api.llama_token))
+        status = self._api.llama_decode(
+            self._context, self._api.llama_batch_get_one(pointer, count)
+        )
+        if status:
+            raise OptionError(f"llama.cpp failed to decode {count} tokens: status {status}")
+
+    def _likeliest(self) -> int:
+        """The greedy choice, read in place; NumPy's argmax is quicker than llama.cpp's sampler."""
+        logits = self._api.llama_get_logits_ith(self._context, -1)
+        return int(np.ctypeslib.as_array(logits, shape=(self._vocab_size,)).argmax())
+
+
+def import_llama_cpp() -> Any:
+    """The llama_cpp module, silenced. Raises OptionError when it is not installed."""
+    try:
+        import llama_cpp
+    except (ImportError, OSError, RuntimeError) as error:
+        raise OptionError(
+            f"llama-cpp-python can't be imported ({error}); install it with "
+            "`pip install 'slipstream[llamacpp]'`"
+        ) from error
+    llama_cpp.llama_log_set(_SILENT, ctypes.c_void_p(0))
+    return llama_cpp
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+def _SILENT(level: int, text: bytes, data: int) -> None:  # noqa: N802
+    """Takes llama.cpp's log lines and drops them."""

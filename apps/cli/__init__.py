@@ -1,0 +1,5 @@
+"""The `slipstream` command."""
+
+from slipstream.apps.cli.entry import main
+
+__all__ = ["main"]

@@ -1,0 +1,106 @@
+"""Collects what `slipstream doctor` reports."""
+
+import importlib.metadata
+import platform
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from slipstream import __version__
+from slipstream.offload.bandwidth import measured_read_bandwidth
+from slipstream.offload.machine import explain_default_threads, probe
+from slipstream.runtime.backends import load_backend
+from slipstream.runtime.catalogue import list_local, models_folder
+from slipstream.runtime.errors import OptionError
+
+__all__ = ["diagnose"]
+
+# The packages that each optional extra of Slipstream installs.
+EXTRAS = {"llamacpp": ("llama-cpp-python",), "gpu": ("torch", "triton"), "onnx": ("onnx",)}
+
+
+def diagnose() -> dict[str, Any]:
+    """The machine, the kernels, models, versions and extras, ready for JSON."""
+    return {
+        "machine": examine_machine(),
+        "kernels": examine_kernels(),
+        "models": examine_models(),
+        "versions": {
+            "slipstream": __version__,
+            "python": platform.python_version(),
+            "numba": version_of("numba"),
+            "numpy": version_of("numpy"),
+        },
+        "system": platform.platform(terse=True),
+        "extras": {
+            name: {package: version_of(package) for package in packages}
+            for name, packages in EXTRAS.items()
+        },
+    }
+
+
+def examine_machine() -> dict[str, Any]:
+    """The machine with its default threads and its read bandwidth, measured afresh."""
+    machine = probe()
+    threads, why = explain_default_threads(machine)
+    return {
+        **asdict(machine),
+        "read_gb_per_s": measured_read_bandwidth(threads, machine=machine, again=True),
+        "default_threads": threads,
+        "default_threads_why": why,
+    }
+
+
+def examine_kernels() -> dict[str, Any]:
+    """What the kernels are compiled for and where they are kept, or why that can't be."""
+    try:
+        load_backend()
+    except OptionError as error:
+        return {"instruction_set": None, "folder": None, "bytes": None, "problem": str(error)}
+    # Importable only once it is known that the cache folder which was asked for can be written.
+    from slipstream.cpu_kernels.compiled.cache import kernel_cache_dir
+    from slipstream.cpu_kernels.compiled.instruction_set import runnable
+
+    folder = kernel_cache_dir()
+    return {
+        "instruction_set": runnable()[0],
+        "folder": None if folder is None else str(folder),
+        "bytes": None if folder is None else size_of(folder),
+        "problem": "they are compiled at every start" if folder is None else None,
+    }
+
+
+def examine_models() -> dict[str, Any]:
+    """The models folder and what it holds."""
+    folder = models_folder()
+    models = list_local()
+    return {
+        "folder": str(folder),
+        "num_models": len(models),
+        "bytes": sum(model.size_bytes for model in models),
+        "problem": write_problem(folder),
+    }
+
+
+def write_problem(folder: Path) -> str | None:
+    """Why nothing can be written to a folder, or made where it will be; None when it can."""
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return None
+    except OSError as error:
+        return error.strerror
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def version_of(package: str) -> str | None:
+    """The installed version of a package, None when it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

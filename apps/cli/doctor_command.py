@@ -1,0 +1,91 @@
+"""`slipstream doctor`: what this machine and this installation are, for a bug report."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slipstream.apps.cli.console import aligned, put, put_json, short_path
+from slipstream.apps.cli.shared_options import json_option
+from slipstream.offload.units import format_bytes
+
+__all__ = ["doctor_command"]
+
+
+@click.command("doctor")
+@json_option
+def doctor_command(as_json: bool) -> None:
+    """Examine this machine and this installation; measures the memory's read bandwidth."""
+    from slipstream.apps.cli.diagnosis import diagnose
+
+    diagnosis = diagnose()
+    if as_json:
+        put_json(diagnosis)
+        return
+    rows = [
+        *machine_rows(diagnosis["machine"]),
+        *gpu_rows(diagnosis["machine"]["gpus"]),
+        kernels_row(diagnosis["kernels"]),
+        models_row(diagnosis["models"]),
+        *software_rows(diagnosis),
+    ]
+    put("\n".join(aligned(rows)) + "\n")
+
+
+def machine_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
+    cores = f"{machine['physical_cores']} physical, {machine['logical_cores']} logical"
+    if machine["performance_cores"] is not None:
+        cores += f", {machine['performance_cores']} of them performance cores"
+    if machine["usable_logical_cores"] != machine["logical_cores"]:
+        cores += f"; this process may use {machine['usable_logical_cores']} logical ones"
+    total, available = machine["ram_total_bytes"], machine["ram_available_bytes"]
+    speed, threads = machine["read_gb_per_s"], machine["default_threads"]
+    return [
+        ("processor", machine["cpu_name"]),
+        ("cores", cores),
+        ("threads", f"{threads}: {machine['default_threads_why']}"),
+        ("instructions", ", ".join(machine["instruction_sets"]) or "none that kernels here use"),
+        ("RAM", f"{format_bytes(total)}, {format_bytes(available)} available"),
+        ("read bandwidth", f"{speed:.1f} GB/s with {threads} threads, measured now"),
+    ]
+
+
+def gpu_rows(gpus: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    rows = []
+    for gpu in gpus:
+        memory = gpu["vram_total_bytes"]
+        size = f", {format_bytes(memory)}" if memory is not None else ""
+        rows.append(("GPU", f"{gpu['name']}{size}; this version computes on the CPU only"))
+    return rows or [("GPU", "none found; this version computes on the CPU only")]
+
+
+def software_rows(diagnosis: dict[str, Any]) -> list[tuple[str, str]]:
+    versions = ", ".join(f"{name} {version}" for name, version in diagnosis["versions"].items())
+    extras = [
+        f"{name} ({', '.join(f'{package} {version}' for package, version in packages.items())})"
+        for name, packages in diagnosis["extras"].items()
+        if all(packages.values())
+    ]
+    return [
+        ("versions", f"{versions}; {diagnosis['system']}"),
+        ("extras", ", ".join(extras) or "none installed"),
+    ]
+
+
+def kernels_row(kernels: dict[str, Any]) -> tuple[str, str]:
+    if kernels["instruction_set"] is None:
+        return ("kernels", f"unusable: {kernels['problem']}")
+    text = f"compiled for {kernels['instruction_set']}"
+    if kernels["folder"] is None:
+        return ("kernels", f"{text}; {kernels['problem']}, since they can't be kept")
+    kept = short_path(Path(kernels["folder"]))
+    return ("kernels", f"{text}, kept in {kept} ({format_bytes(kernels['bytes'])})")
+
+
+def models_row(models: dict[str, Any]) -> tuple[str, str]:
+    text = f"{models['num_models']} in {short_path(Path(models['folder']))}"
+    if models["num_models"]:
+        text += f" ({format_bytes(models['bytes'])})"
+    if models["problem"] is not None:
+        text += f"; it can't be written: {models['problem']}"
+    return ("models", text)

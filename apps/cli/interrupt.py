@@ -1,0 +1,30 @@
+"""Ctrl-C as a wish to stop an answer."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["stopped_by_interrupt"]
+
+
+@contextmanager
+def stopped_by_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+    """Inside, the first Ctrl-C calls `stop`; the next raises KeyboardInterrupt as usual.
+
+    `stop` runs in the main thread between two of its instructions, so it must only take a note.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is told of signals, and may change what they do
+        return
+
+    def handle(signal_number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stop()
+
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

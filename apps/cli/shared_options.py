@@ -1,0 +1,77 @@
+"""Options that several commands have."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["json_option", "load_options", "model_option", "sampling_options", "stats_option"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+# Not imported from the runtime: --help should not wait for NumPy. Tests compare the two.
+DEFAULT_MODEL = "smollm2-135m"
+
+model_option = click.option(
+    "--model",
+    "-m",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    metavar="MODEL",
+    help="Catalogue name, path of a GGUF file, or hf:org/repo:file.gguf.",
+)
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object instead of text."
+)
+
+stats_option = click.option(
+    "--stats", is_flag=True, help="Print times and predicted beside actual speed afterwards."
+)
+
+_LOAD_OPTIONS = (
+    click.option(
+        "--threads", type=int, metavar="N", help="Threads that compute. [default: one a core]"
+    ),
+    click.option(
+        "--context",
+        type=int,
+        metavar="N",
+        help="Tokens for prompt and answer together. [default: what the model has, if it fits]",
+    ),
+)
+
+# name, type, help; the defaults in the texts are those of SamplingOptions.
+_SAMPLING_OPTIONS = (
+    ("--max-tokens", int, "Most tokens to generate. [default: until the model ends]"),
+    ("--temperature", float, "Higher is more varied; 0 takes the likeliest. [default: 0.8]"),
+    ("--top-k", int, "Keep the K likeliest tokens; 0 is off. [default: 40]"),
+    ("--top-p", float, "Keep the likeliest up to this probability; 1 is off. [default: 0.95]"),
+    ("--min-p", float, "Keep those this fraction as likely as the first. [default: 0.05]"),
+    ("--typical-p", float, "Keep the most typical up to this probability. [default: 1.0]"),
+    ("--repeat-penalty", float, "Penalty of recent tokens; 1 is off. [default: 1.0]"),
+    ("--repeat-last-n", int, "Recent tokens that penalties look at. [default: 64]"),
+    ("--presence-penalty", float, "Taken once from each recent token. [default: 0.0]"),
+    ("--frequency-penalty", float, "Taken for each time a token was recent. [default: 0.0]"),
+    ("--seed", int, "Same seed, options and prompt: same text. [default: random]"),
+)
+
+_STOP_OPTION = click.option(
+    "--stop", multiple=True, metavar="TEXT", help="End before this text; may be given repeatedly."
+)
+
+
+def load_options(command: Command) -> Command:
+    """Add --threads and --context, passed as `threads` and `context`."""
+    for option in reversed(_LOAD_OPTIONS):
+        command = option(command)
+    return command
+
+
+def sampling_options(command: Command) -> Command:
+    """Add the options of `SamplingOptions`, passed by their names there; None when not given."""
+    command = _STOP_OPTION(command)
+    for name, kind, text in reversed(_SAMPLING_OPTIONS):
+        metavar = "N" if kind is int else "X"
+        command = click.option(name, type=kind, metavar=metavar, help=text)(command)
+    return command

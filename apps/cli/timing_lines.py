@@ -1,0 +1,50 @@
+"""What a generation took, as lines for people and as a mapping for JSON."""
+
+from dataclasses import asdict
+from typing import Any
+
+from slipstream.apps.cli.console import aligned
+from slipstream.offload.plan import Plan
+from slipstream.runtime.completion import Completion
+
+__all__ = ["completion_dict", "timing_lines"]
+
+
+def timing_lines(completion: Completion, plan: Plan) -> list[str]:
+    """Seconds, tokens and speeds, then the plan's prediction beside what was measured."""
+    timings, stats = completion.timings, completion.stats
+    rows = [
+        ("load", f"{timings.load_s:.2f} s", ""),
+        (
+            "prefill",
+            f"{timings.prefill_s:.2f} s",
+            f"{timings.prefill_tokens} tokens, {timings.prefill_tok_per_s:.1f} tok/s; "
+            f"{stats['reused_tokens']} more were in the KV cache",
+        ),
+        (
+            "decode",
+            f"{timings.decode_s:.2f} s",
+            f"{timings.decode_tokens} tokens, {timings.decode_tok_per_s:.1f} tok/s",
+        ),
+    ]
+    lines = aligned(rows)
+    if timings.decode_tokens:
+        held = stats["prompt_tokens"] + timings.decode_tokens // 2
+        lines += ["", *plan.compare(timings.decode_tok_per_s, context_tokens=held)]
+    return lines
+
+
+def completion_dict(completion: Completion) -> dict[str, Any]:
+    """The completion and its speeds, ready for JSON."""
+    timings = completion.timings
+    return {
+        "text": completion.text,
+        "token_ids": list(completion.token_ids),
+        "finish_reason": completion.finish_reason,
+        "timings": {
+            **asdict(timings),
+            "prefill_tok_per_s": timings.prefill_tok_per_s,
+            "decode_tok_per_s": timings.decode_tok_per_s,
+        },
+        "stats": dict(completion.stats),
+    }
