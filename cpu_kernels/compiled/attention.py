@@ -2,13 +2,22 @@
 
 import numpy as np
 
+from slipstream.cpu_kernels.compiled.attention_tile import (
+    KEYS_A_BLOCK,
+    TILE_QUERIES,
+    score_block,
+    weigh_values,
+)
 from slipstream.cpu_kernels.compiled.cache import kernel
 from slipstream.cpu_kernels.compiled.exponential import exp_f32
-from slipstream.cpu_kernels.compiled.memory import half_to_float32
+from slipstream.cpu_kernels.compiled.memory import address_of, half_to_float32
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
 from slipstream.cpu_kernels.compiled.work_sharing import outline, run_items
+from slipstream.cpu_kernels.errors import expect_multiple
 from slipstream.cpu_kernels.reference.attention import check_attention
 from slipstream.cpu_kernels.visibility import Visibility
+
+_MINUS_INFINITY = np.float32(-np.inf)
 
 
 def attention(
@@ -20,21 +29,27 @@ def attention(
     scale: float,
     out: np.ndarray,
 ) -> np.ndarray:
-    """As `slipstream.cpu_kernels.reference.attention`.
+    """As `slipstream.cpu_kernels.reference.attention`; pages hold a multiple of 16 tokens.
 
-    A row adds its keys up one after another, and an unseen key adds exactly nothing, so a tree's
-    row equals the same row of a linear step bit for bit.
+    A row's result is bit-identical whatever the other rows are, and a tree's row equals the same
+    row of a linear step.
     """
     check_attention(q, key_pages, value_pages, visibility, out)
+    expect_multiple("page size", key_pages.shape[3], KEYS_A_BLOCK)
+    group = q.shape[1] // key_pages.shape[1]
+    tiles = -(-visibility.num_new * group // TILE_QUERIES)  # of a sequence and key/value head
+    first_tile = np.concatenate([[0], np.cumsum(tiles)]).astype(np.int64)
+    first_row = np.cumsum(visibility.num_new) - visibility.num_new
     POOL.run(
         _attention,
         q,
         key_pages.view(np.uint16),
         value_pages.view(np.uint16),
-        visibility.sequences,
         visibility.page_tables,
         visibility.past,
         visibility.num_new,
+        first_row.astype(np.int64),
+        first_tile,
         visibility.first_key,
         visibility.mask,
         np.float32(scale),
@@ -45,68 +60,153 @@ def attention(
 
 @kernel()
 def _attention(
-    state, q, keys, values, sequences, page_tables, past, num_new, first_key, mask, scale, out
+    state,
+    q,
+    keys,
+    values,
+    page_tables,
+    past,
+    num_new,
+    first_row,
+    first_tile,
+    first_key,
+    mask,
+    scale,
+    out,
 ):
-    run_items(
-        state,
-        outline(
-            _head_of_row,
-            (q, keys, values, sequences, page_tables, past, num_new, first_key, mask, scale, out),
-        ),
-        q.shape[0] * q.shape[1],
+    arguments = (
+        q,
+        keys,
+        values,
+        page_tables,
+        past,
+        num_new,
+        first_row,
+        first_tile,
+        first_key,
+        mask,
+        scale,
+        out,
     )
+    run_items(state, outline(_tile, arguments), first_tile[-1] * keys.shape[1])
 
 
 @kernel()
-def _head_of_row(
-    item, q, keys, values, sequences, page_tables, past, num_new, first_key, mask, scale, out
+def _tile(
+    item,
+    q,
+    keys,
+    values,
+    page_tables,
+    past,
+    num_new,
+    first_row,
+    first_tile,
+    first_key,
+    mask,
+    scale,
+    out,
 ):
-    """Attention of one head of one row; neighbouring items read the same keys."""
-    h, m = item // q.shape[0], item % q.shape[0]
-    kv_head = h // (q.shape[1] // keys.shape[1])
-    s = sequences[m]
-    start, end = first_key[m], past[s] + num_new[s]
-    weights = np.empty(end, np.float32)
-    largest = _scores(
-        q[m, h], keys[:, kv_head], page_tables[s], start, end, past[s], mask[m], scale, weights
-    )
-    _weigh(values[:, kv_head], page_tables[s], start, end, largest, weights, out[m, h])
+    """Four queries of one sequence and key/value head: (row, head) pairs, heads first."""
+    kv_head, tile = item // first_tile[-1], item % first_tile[-1]
+    s = np.searchsorted(first_tile, tile, side="right") - 1
+    group, num_dims = q.shape[1] // keys.shape[1], q.shape[2]
+    first_query = (tile - first_tile[s]) * TILE_QUERIES
+    last_query = num_new[s] * group - 1
+    end = past[s] + num_new[s]
+    queries = np.empty((TILE_QUERIES, num_dims), np.float32)
+    start = end
+    for r in range(TILE_QUERIES):
+        query = min(first_query + r, last_query)  # a short tile repeats its last query
+        m, h = first_row[s] + query // group, kv_head * group + query % group
+        start = min(start, first_key[m])
+        for d in range(num_dims):
+            queries[r, d] = q[m, h, d] * scale
+    weights = np.empty((TILE_QUERIES, -(-end // KEYS_A_BLOCK) * KEYS_A_BLOCK), np.float32)
+    _score(queries, keys, kv_head, page_tables[s], start, end, weights)
+    totals = np.empty(TILE_QUERIES, np.float32)
+    for r in range(TILE_QUERIES):
+        m = first_row[s] + min(first_query + r, last_query) // group
+        totals[r] = _soften(weights[r], first_key[m], past[s], end, mask[m], start)
+    queries[:] = 0.0  # from here on the outputs
+    _weigh(weights, values, kv_head, page_tables[s], start, end, queries)
+    for r in range(min(TILE_QUERIES, last_query - first_query + 1)):
+        query = first_query + r
+        m, h = first_row[s] + query // group, kv_head * group + query % group
+        for d in range(num_dims):
+            out[m, h, d] = queries[r, d] / totals[r]
 
 
-@kernel(fastmath={"reassoc", "contract", "nsz"})
-def _scores(q, key_pages, pages, start, end, past, mask, scale, scores):
-    """scores[j] = scale * q . key j for start <= j < end, -inf if unseen; returns the largest."""
-    page_size = key_pages.shape[1]
-    largest = np.float32(-np.inf)
-    for j in range(start, end):
-        if j >= past and not mask[j - past]:
-            scores[j] = np.float32(-np.inf)
-            continue
-        key = key_pages[pages[j // page_size], j % page_size]
-        score = np.float32(0.0)
-        for d in range(q.shape[0]):
-            score += q[d] * half_to_float32(key[d])
-        scores[j] = score * scale
-        largest = max(largest, scores[j])
-    return largest
+@kernel()
+def _score(queries, keys, kv_head, pages, start, end, scores):
+    """scores[r, j] = queries[r] . key j, for blocks of 16 keys with any of start .. end."""
+    num_dims, page_size = keys.shape[2], keys.shape[3]
+    for j in range(start // KEYS_A_BLOCK * KEYS_A_BLOCK, end, KEYS_A_BLOCK):
+        block = ((pages[j // page_size] * keys.shape[1] + kv_head) * num_dims) * page_size
+        score_block(
+            address_of(keys) + np.uint64(2 * (block + j % page_size)),
+            np.uint64(2 * page_size),
+            address_of(queries),
+            np.uint64(num_dims),
+            address_of(scores) + np.uint64(4 * j),
+            np.uint64(4 * scores.shape[1]),
+        )
+    queries[0, 0] = queries[0, 0]  # known to the blocks by address only: alive until here
 
 
 @kernel(fastmath={"contract", "nsz"}, error_model="numpy")
-def _weigh(value_pages, pages, start, end, largest, weights, out):
-    """out = softmax(weights[start:end]) values; `weights` holds the scores and is changed."""
-    page_size = value_pages.shape[1]
-    for j in range(start, end):
-        seen = weights[j] > np.float32(-np.inf)
-        weights[j] = exp_f32(weights[j] - largest) if seen else np.float32(0.0)
+def _soften(scores, first_key, past, end, mask, start):
+    """exp(score - largest seen score), 0 where a key is not seen; returns the sum."""
+    largest = _MINUS_INFINITY
+    for j in range(first_key, past):
+        largest = max(largest, scores[j])
+    for j in range(max(past, first_key), end):
+        if mask[j - past]:
+            largest = max(largest, scores[j])
+        else:
+            scores[j] = _MINUS_INFINITY
+    for j in range(start, first_key):
+        scores[j] = np.float32(0.0)
+    for j in range(first_key, end):
+        seen = scores[j] != _MINUS_INFINITY
+        weight = exp_f32(scores[j] - largest)
+        scores[j] = weight if seen else np.float32(0.0)
     total = np.float32(0.0)
-    out[:] = 0.0
-    for j in range(start, end):
-        weight = weights[j]
-        if weight == np.float32(0.0):
-            continue
-        total += weight
-        value = value_pages[pages[j // page_size], j % page_size]
-        for d in range(out.shape[0]):
-            out[d] += weight * half_to_float32(value[d])
-    for d in range(out.shape[0]):
-        out[d] /= total
+    for j in range(first_key, end):
+        total += scores[j]
+    return total
+
+
+@kernel()
+def _weigh(weights, values, kv_head, pages, start, end, out):
+    """out[r] += sum over keys start .. end of weights[r, j] * value j, in the order of the keys."""
+    page_size, num_dims = values.shape[2], values.shape[3]
+    num_keys = min(end, (start // page_size + 1) * page_size) - start
+    j = start
+    while j < end:
+        page = (pages[j // page_size] * values.shape[1] + kv_head) * page_size
+        at = address_of(values) + np.uint64(2 * (page + j % page_size) * num_dims)
+        weight_at = address_of(weights) + np.uint64(4 * j)
+        value_stride, stride = np.uint64(2 * num_dims), np.uint64(4 * num_dims)
+        weight_stride = np.uint64(4 * weights.shape[1])
+        count, d = np.uint64(num_keys), 0
+        while d + 64 <= num_dims:
+            out_at = address_of(out) + np.uint64(4 * d)
+            shifted = at + np.uint64(2 * d)
+            weigh_values(4, shifted, value_stride, count, weight_at, weight_stride, out_at, stride)
+            d += 64
+        while d + 16 <= num_dims:
+            out_at = address_of(out) + np.uint64(4 * d)
+            shifted = at + np.uint64(2 * d)
+            weigh_values(1, shifted, value_stride, count, weight_at, weight_stride, out_at, stride)
+            d += 16
+        for rest in range(d, num_dims):  # head sizes that are no multiple of 16
+            for i in range(num_keys):
+                value = half_to_float32(
+                    values[pages[j // page_size], kv_head, j % page_size + i, rest]
+                )
+                for r in range(TILE_QUERIES):
+                    out[r, rest] += weights[r, j + i] * value
+        j += num_keys
+        num_keys = min(page_size, end - j)
+    out[0, 0] = out[0, 0]

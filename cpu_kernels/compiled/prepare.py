@@ -54,7 +54,8 @@ def _op_steps() -> Iterator[Callable[[], object]]:
     heads = np.zeros((1, 1, 32), np.float32)
     angles = np.zeros((1, 16), np.float32)
     place = np.zeros(1, np.int32)
-    pages = np.zeros((1, 1, 16, 32), np.float16)
+    keys = np.zeros((1, 1, 32, 16), np.float16)
+    values = np.zeros((1, 1, 16, 32), np.float16)
     one_key = Visibility(
         sequences=place,
         page_tables=np.zeros((1, 1), np.int32),
@@ -66,5 +67,5 @@ def _op_steps() -> Iterator[Callable[[], object]]:
     yield lambda: rms_norm(rows, rows[0], 1e-6, out=rows)
     yield lambda: rope(heads, angles, angles, interleaved=False)
     yield lambda: gated_activation(rows, rows, "silu", out=rows)
-    yield lambda: store_kv(heads, heads, place, place, key_pages=pages, value_pages=pages)
-    yield lambda: attention(heads, pages, pages, one_key, scale=1.0, out=heads)
+    yield lambda: store_kv(heads, heads, place, place, key_pages=keys, value_pages=values)
+    yield lambda: attention(heads, keys, values, one_key, scale=1.0, out=heads)

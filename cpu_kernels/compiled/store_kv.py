@@ -17,17 +17,18 @@ def store_kv(
     value_pages: np.ndarray,
 ) -> None:
     """As `slipstream.cpu_kernels.reference.store_kv`."""
-    num_pages, num_heads, page_size, head_size = key_pages.shape
+    num_pages, num_heads, head_size, page_size = key_pages.shape
     expect_shape("keys", keys.shape, (len(pages), num_heads, head_size))
     expect_shape("values", values.shape, keys.shape)
     expect_shape("value_pages", value_pages.shape, (num_pages, num_heads, page_size, head_size))
-    _store(keys, pages, offsets, key_pages.view(np.uint16))
-    _store(values, pages, offsets, value_pages.view(np.uint16))
+    _store(keys, values, pages, offsets, key_pages.view(np.uint16), value_pages.view(np.uint16))
 
 
 @kernel()
-def _store(rows, pages, offsets, into):
-    for m in range(rows.shape[0]):
-        for h in range(rows.shape[1]):
-            for d in range(rows.shape[2]):
-                into[pages[m], h, offsets[m], d] = float32_to_half(rows[m, h, d])
+def _store(keys, values, pages, offsets, key_pages, value_pages):
+    for m in range(keys.shape[0]):
+        page, offset = pages[m], offsets[m]
+        for h in range(keys.shape[1]):
+            for d in range(keys.shape[2]):
+                key_pages[page, h, d, offset] = float32_to_half(keys[m, h, d])
+                value_pages[page, h, offset, d] = float32_to_half(values[m, h, d])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from slipstream.cpu_kernels.errors import ShapeError, expect_shape
+from slipstream.cpu_kernels.errors import expect_multiple, expect_shape
 from slipstream.cpu_kernels.visibility import Visibility
 
 
@@ -18,13 +18,14 @@ def attention(
     """out[m, h] = softmax(scale * q[m, h] . keys) values, over the keys that row m sees.
 
     q, out                 : (M, H, D) float32, C-contiguous; `out` is written and returned
-    key_pages, value_pages : (P, K, page_size, D) float16; head h reads key/value head h // (H / K)
+    key_pages              : (P, K, D, page_size) float16; head h reads key/value head h // (H / K)
+    value_pages            : (P, K, page_size, D) float16
     The keys of the step's own rows are already in the pages. Row m of the result does not depend
     on the other rows. Raises ShapeError when shapes do not fit. Source: arXiv:1706.03762, eq. 1;
     grouped heads: arXiv:2305.13245.
     """
     check_attention(q, key_pages, value_pages, visibility, out)
-    group = q.shape[1] // key_pages.shape[1]
+    group, page_size = q.shape[1] // key_pages.shape[1], key_pages.shape[3]
     for m, s in enumerate(visibility.sequences):
         past, table = visibility.past[s], visibility.page_tables[s]
         seen = np.concatenate(
@@ -33,8 +34,8 @@ def attention(
                 past + np.flatnonzero(visibility.mask[m, : visibility.num_new[s]]),
             ]
         )
-        pages, offsets = table[seen // key_pages.shape[2]], seen % key_pages.shape[2]
-        keys = np.repeat(key_pages[pages, :, offsets].astype(np.float64), group, axis=1)
+        pages, offsets = table[seen // page_size], seen % page_size
+        keys = np.repeat(key_pages[pages, :, :, offsets].astype(np.float64), group, axis=1)
         values = np.repeat(value_pages[pages, :, offsets].astype(np.float64), group, axis=1)
         scores = scale * np.einsum("hd,thd->ht", q[m].astype(np.float64), keys)
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -52,9 +53,7 @@ def check_attention(
 ) -> None:
     """Raise ShapeError unless the arguments of `attention` fit together."""
     expect_shape("out", out.shape, q.shape)
-    expect_shape("value_pages", value_pages.shape, key_pages.shape)
-    expect_shape("q", q.shape, (len(visibility.sequences), q.shape[1], key_pages.shape[3]))
-    if q.shape[1] % key_pages.shape[1]:
-        raise ShapeError(
-            f"q: expected a multiple of {key_pages.shape[1]} key/value heads, got {q.shape[1]}"
-        )
+    num_pages, num_heads, head_size, page_size = key_pages.shape
+    expect_shape("value_pages", value_pages.shape, (num_pages, num_heads, page_size, head_size))
+    expect_shape("q", q.shape, (len(visibility.sequences), q.shape[1], head_size))
+    expect_multiple("heads of q", q.shape[1], num_heads)

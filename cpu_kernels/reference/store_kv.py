@@ -18,12 +18,13 @@ def store_kv(
 
     keys, values           : (M, K, D) float32
     pages, offsets         : (M,) int32
-    key_pages, value_pages : (P, K, page_size, D) float16, changed
+    key_pages              : (P, K, D, page_size) float16, changed; transposed for `attention`
+    value_pages            : (P, K, page_size, D) float16, changed
     Raises ShapeError when shapes do not fit.
     """
-    num_pages, num_heads, page_size, head_size = key_pages.shape
+    num_pages, num_heads, head_size, page_size = key_pages.shape
     expect_shape("keys", keys.shape, (len(pages), num_heads, head_size))
     expect_shape("values", values.shape, keys.shape)
     expect_shape("value_pages", value_pages.shape, (num_pages, num_heads, page_size, head_size))
-    key_pages[pages, :, offsets] = keys
+    key_pages[pages, :, :, offsets] = keys
     value_pages[pages, :, offsets] = values

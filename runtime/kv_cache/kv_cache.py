@@ -38,9 +38,10 @@ class KVCache:
     ) -> None:
         """Room for `num_tokens` in all, in float16. Memory is touched only as pages fill."""
         num_pages = -(-num_tokens // PAGE_SIZE)
-        shape = (num_pages, num_kv_heads, PAGE_SIZE, head_size)
+        keys = (num_pages, num_kv_heads, head_size, PAGE_SIZE)
+        values = (num_pages, num_kv_heads, PAGE_SIZE, head_size)
         self._layers = [
-            (np.empty(shape, np.float16), np.empty(shape, np.float16)) for _ in range(num_layers)
+            (np.empty(keys, np.float16), np.empty(values, np.float16)) for _ in range(num_layers)
         ]
         self._free = list(range(num_pages - 1, -1, -1))
         self._sequences: dict[int, _Stored] = {}
@@ -110,7 +111,7 @@ class KVCache:
         return Placement.of(batch, tables, past, PAGE_SIZE)
 
     def layer(self, layer_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """(key pages, value pages) of a layer, (P, K, PAGE_SIZE, D) float16 each."""
+        """(P, K, D, PAGE_SIZE) keys and (P, K, PAGE_SIZE, D) values of a layer, float16."""
         return self._layers[layer_id]
 
     def commit(self, slot: int, path: Sequence[int] | None = None) -> None:
@@ -146,11 +147,11 @@ class KVCache:
         pages = np.array(stored.pages)
         source = stored.length + np.array(kept)
         target = stored.length + np.arange(len(kept))
-        for key_pages, value_pages in self._layers:
-            for array in (key_pages, value_pages):
-                array[pages[target // PAGE_SIZE], :, target % PAGE_SIZE] = array[
-                    pages[source // PAGE_SIZE], :, source % PAGE_SIZE
-                ]
+        to, at = pages[target // PAGE_SIZE], target % PAGE_SIZE
+        by, was = pages[source // PAGE_SIZE], source % PAGE_SIZE
+        for keys, values in self._layers:
+            keys[to, :, :, at] = keys[by, :, :, was]
+            values[to, :, at] = values[by, :, was]
 
     def _trim(self, stored: _Stored) -> None:
         needed = -(-stored.length // PAGE_SIZE)

@@ -5,23 +5,25 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from slipstream.runtime.errors import ChatTemplateError
 
 __all__ = [
-    "bounded",
     "budget",
     "check_filter",
     "check_method",
     "check_operands",
-    "checked",
-    "spend",
+    "check_printed",
+    "made",
+    "made_each",
+    "step",
 ]
 
-MAX_CHARACTERS = 1 << 24  # of a rendered prompt, and of any text on the way to it
 MAX_STEPS = 1_000_000
 MAX_SECONDS = 10.0
+MAX_CHARACTERS = 1 << 28  # of all texts that one rendering makes, the prompt and those on the way
+_CHARACTERS_PER_ITEM = 4  # what an entry of a list counts for
 _MAX_INTEGER_BITS = 256
 
 # A field of a format that is padded to 10,000 characters or more, or to as many as another
@@ -29,12 +31,45 @@ _MAX_INTEGER_BITS = 256
 _LONG_PERCENT_FIELD = re.compile(r"%(?:\([^)]*\))?[^a-zA-Z%]*(?:\d{5}|\*)")
 _LONG_BRACE_FIELD = re.compile(r"\{[^{}]*:[^{}]*(?:\d{5}|\{)")
 
+# These do not make a text of what a list holds, so its length is not counted through for them.
+_LIST_FILTERS = frozenset(
+    [
+        "attr",
+        "count",
+        "d",
+        "default",
+        "dictsort",
+        "first",
+        "groupby",
+        "items",
+        "join",
+        "last",
+        "length",
+        "list",
+        "map",
+        "max",
+        "min",
+        "random",
+        "reject",
+        "rejectattr",
+        "reverse",
+        "select",
+        "selectattr",
+        "sort",
+        "sum",
+        "unique",
+    ]
+)
+
+_Item = TypeVar("_Item")
+
 
 class _Budget:
     """What one rendering may still use."""
 
     def __init__(self) -> None:
         self.steps = MAX_STEPS
+        self.characters = MAX_CHARACTERS
         self.deadline = time.monotonic() + MAX_SECONDS
 
 
@@ -43,7 +78,7 @@ _current: ContextVar[_Budget] = ContextVar("template budget")
 
 @contextmanager
 def budget() -> Iterator[None]:
-    """Gives a rendering its steps and its time."""
+    """Gives a rendering its steps, its time and its texts."""
     token = _current.set(_Budget())
     try:
         yield
@@ -51,7 +86,7 @@ def budget() -> Iterator[None]:
         _current.reset(token)
 
 
-def spend() -> None:
+def step() -> None:
     """Count one step. Raises ChatTemplateError when there is none left, or no time."""
     current = _current.get()
     current.steps -= 1
@@ -61,29 +96,47 @@ def spend() -> None:
         raise ChatTemplateError(f"the chat template takes more than {MAX_SECONDS:g} seconds")
 
 
-def bounded(texts: Iterable[str]) -> Iterator[str]:
-    """The texts; raises ChatTemplateError when they are too long together."""
-    total = 0
-    for text in texts:
-        total += len(text)
-        _check_length(total)
-        yield text
-
-
-def checked(value: Any) -> Any:
-    """The value; raises ChatTemplateError when it is a text or list that is too long."""
-    if isinstance(value, str | bytes | list | tuple):
-        _check_length(len(value))
+def made(value: _Item) -> _Item:
+    """Count a value that was made. Raises ChatTemplateError when there is too much."""
+    size = _size(value)
+    _check_room(size)
+    _current.get().characters -= size
     return value
+
+
+def made_each(values: Iterable[_Item]) -> Iterator[_Item]:
+    """Count the values as they are made."""
+    return map(made, values)
+
+
+def check_printed(*values: object) -> None:
+    """Raise ChatTemplateError for values that are too long as text, with all that they hold.
+
+    A list is short in memory if it holds the same long text many times, but not when printed.
+    """
+    room = _current.get().characters
+    waiting = list(values)
+    while waiting and room >= 0:
+        value = waiting.pop()
+        room -= 1 + _size(value)
+        if isinstance(value, list | tuple | dict):
+            step()
+            waiting.extend(value)
+            if isinstance(value, dict):
+                waiting.extend(value.values())
+    _check_room(_current.get().characters - room)
 
 
 def check_operands(operator: str, left: Any, right: Any) -> None:
     """Raise ChatTemplateError for an operation whose result would be huge."""
     if operator == "%" and isinstance(left, str):
         _check_fields(_LONG_PERCENT_FIELD, left)
+        check_printed(right)
+    if operator == "+":
+        _check_room(_size(left) + _size(right))
     for one, other in ((left, right), (right, left)):
-        if operator == "*" and isinstance(one, int) and isinstance(other, str | list | tuple):
-            _check_length(one * len(other))
+        if operator == "*" and isinstance(one, int):
+            _check_room(one * _size(other))
     if isinstance(left, int) and isinstance(right, int):
         bits = left.bit_length(), right.bit_length()
         if (operator == "*" and sum(bits) > _MAX_INTEGER_BITS) or (
@@ -101,10 +154,12 @@ def check_filter(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> N
     """Raise ChatTemplateError for a use of a filter whose result would be huge."""
     length = _RESULT_LENGTHS.get(name)
     if length is not None:
-        _check_length(length(*args, **kwargs))
-    if name == "format" and args:
+        _check_room(length(*args, **kwargs))
+    if name in ("format", "format_map") and args:
         for field in (_LONG_PERCENT_FIELD, _LONG_BRACE_FIELD):
             _check_fields(field, str(args[0]))
+    if name not in _LIST_FILTERS:
+        check_printed(*args)
 
 
 def _replaced_length(text: str, old: str, new: str, count: int | None = None) -> int:
@@ -116,7 +171,8 @@ def _replaced_length(text: str, old: str, new: str, count: int | None = None) ->
 
 def _joined_length(items: Iterable[Any], d: str = "", attribute: object = None) -> int:
     del attribute
-    return sum(len(str(d)) + len(item if isinstance(item, str) else "") for item in items)
+    check_printed(items)
+    return sum(len(str(d)) + _size(item) for item in items)
 
 
 def _indented_length(text: str, width: int | str = 4, *_: bool, **__: bool) -> int:
@@ -131,10 +187,17 @@ _RESULT_LENGTHS: Mapping[str, Callable[..., int]] = {
 }
 
 
-def _check_length(length: int) -> None:
-    if length > MAX_CHARACTERS:
+def _size(value: object) -> int:
+    """How many characters a value counts for, without what it refers to."""
+    if isinstance(value, str):
+        return len(value)
+    return _CHARACTERS_PER_ITEM * len(value) if isinstance(value, list | tuple | dict) else 0
+
+
+def _check_room(size: int) -> None:
+    if size > _current.get().characters:
         raise ChatTemplateError(
-            f"the chat template makes a text of more than {MAX_CHARACTERS:,} characters"
+            f"the chat template makes texts of more than {MAX_CHARACTERS:,} characters"
         )
 
 

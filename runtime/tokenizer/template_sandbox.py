@@ -2,8 +2,9 @@
 
 Jinja's sandbox keeps a template from Python's internals. This adds budgets, so that one can't run
 for ever or fill the memory: steps (a turn of a loop, the start of a macro, a call, a filter, an
-operator), seconds, and the length of every text made. What remains possible: a single step that
-is slow, or a list that holds the same long text many times and is printed whole.
+operator), seconds, and characters of all the texts made. They are counted between steps and, where
+a step could be huge, estimated before it; within its budgets a template may still take some
+seconds and about a gigabyte.
 """
 
 import functools
@@ -25,7 +26,7 @@ from slipstream.runtime.tokenizer import template_limits as limits
 __all__ = ["TemplateSandbox"]
 
 # They pad a text, or a list, to any length that they are told.
-_PADDING_METHODS = frozenset({"center", "expandtabs", "format_map", "ljust", "rjust", "zfill"})
+_PADDING_METHODS = frozenset({"center", "expandtabs", "ljust", "rjust", "zfill"})
 _PADDING_FILTERS = frozenset({"batch", "center", "slice", "urlize", "wordwrap", "xmlattr"})
 
 
@@ -38,6 +39,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
+            finalize=_printed,
             extensions=[LoopControlExtension, _GenerationMarks],
         )
         del self.globals["lipsum"]
@@ -66,15 +68,17 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
 
     def concat(self, parts: Iterable[str]) -> str:
         """Join what a template or a block of it printed."""
-        return "".join(limits.bounded(parts))
+        return "".join(limits.made_each(parts))
 
     def joined(self, *values: object) -> str:
         """What the operator ~ makes."""
+        limits.check_printed(*values)
         return self.concat(map(str, values))
 
+    @property
     def step(self) -> None:
-        """Count a turn of a loop or the start of a macro."""
-        limits.spend()
+        """Counts a turn of a loop or the start of a macro where a template reads it."""
+        limits.step()
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Whether a template may use an attribute."""
@@ -84,18 +88,18 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """An intercepted operator, if its result stays small."""
-        limits.spend()
+        limits.step()
         limits.check_operands(operator, left, right)
-        return limits.checked(super().call_binop(context, operator, left, right))
+        return limits.made(super().call_binop(context, operator, left, right))
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         """A call that the template makes, if its result stays small."""
-        limits.spend()
+        limits.step()
         method = getattr(__obj, "__wrapped__", __obj)
         text = getattr(method, "__self__", None)
         if isinstance(text, str):
             limits.check_method(method.__name__, text, args)
-        return limits.checked(super().call(__context, __obj, *args, **kwargs))
+        return limits.made(super().call(__context, __obj, *args, **kwargs))
 
 
 def _limited(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,11 +109,11 @@ def _limited(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)  # keeps the mark of a filter that is passed the environment
     def limited(*args: Any, **kwargs: Any) -> Any:
-        limits.spend()
+        limits.step()
         limits.check_filter(name, args[num_passed:], kwargs)
         result = function(*args, **kwargs)
         # A list, unlike an iterator, can be measured before it is joined.
-        return limits.checked(list(result) if isinstance(result, Iterator) else result)
+        return limits.made(list(result) if isinstance(result, Iterator) else result)
 
     return limited
 
@@ -128,19 +132,14 @@ class _CountingTree(NodeTransformer):
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        return _call("joined", node.nodes, node.lineno)
+        joined = nodes.EnvironmentAttribute("joined", lineno=node.lineno)
+        return nodes.Call(joined, node.nodes, [], None, None, lineno=node.lineno)
 
     def _count(self, node: nodes.For | nodes.Macro | nodes.CallBlock) -> nodes.Node:
         self.generic_visit(node)
-        step = nodes.ExprStmt(_call("step", [], node.lineno), lineno=node.lineno)
-        node.body.insert(0, step)
+        step = nodes.EnvironmentAttribute("step", lineno=node.lineno)
+        node.body.insert(0, nodes.ExprStmt(step, lineno=node.lineno))
         return node
-
-
-def _call(name: str, args: list[nodes.Expr], line: int) -> nodes.Call:
-    """A call of a method of the environment, which a template has no other way to reach."""
-    method = nodes.EnvironmentAttribute(name, lineno=line)
-    return nodes.Call(method, args, [], None, None, lineno=line)
 
 
 class _GenerationMarks(Extension):
@@ -151,6 +150,12 @@ class _GenerationMarks(Extension):
     def parse(self, parser: Parser) -> list[nodes.Node]:
         next(parser.stream)
         return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
+
+
+def _printed(value: object) -> object:
+    """A value that is about to be printed."""
+    limits.check_printed(value)
+    return value
 
 
 def _raise_exception(message: object) -> NoReturn:
