@@ -1,6 +1,6 @@
 """The one input of every forward: decode, prefill chunk, token tree, several conversations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,28 +27,29 @@ class StepBatch:
 
     def __post_init__(self) -> None:
         """Raises ValueError when the arrays do not describe a step."""
+        problem = next(self._problems(), None)
+        if problem is not None:
+            raise ValueError(f"StepBatch: {problem}")
+
+    def _problems(self) -> Iterator[str]:
+        """What is wrong; each look relies on those before it having found nothing."""
         num_rows = len(self.tokens)
-        same = self.slots[:, None] == self.slots[None, :]
-        problems = {
-            "no rows": num_rows == 0,
-            "positions or slots of another length": not (
-                self.positions.shape == self.slots.shape == self.tokens.shape == (num_rows,)
-            ),
-            "ancestors of another shape": self.ancestors.shape != (num_rows, num_rows),
-        }
-        problems |= {
-            "a row that does not see itself": not self.ancestors.diagonal().all(),
-            "a row that sees a later one or another sequence": bool(
-                (self.ancestors & ~np.tril(same)).any()
-            ),
-            "rows of one sequence apart": np.count_nonzero(np.diff(self.slots)) + 1
-            != len(np.unique(self.slots)),
-            "wanted rows out of range": len(self.wanted) > 0
-            and (self.wanted[0] < 0 or self.wanted[-1] >= num_rows),
-        }
-        for problem, present in problems.items():
-            if present:
-                raise ValueError(f"StepBatch: {problem}")
+        if num_rows == 0:
+            yield "no rows"
+        if not self.positions.shape == self.slots.shape == self.tokens.shape == (num_rows,):
+            yield "positions or slots of another length"
+        if self.ancestors.shape != (num_rows, num_rows):
+            yield "ancestors of another shape"
+        if not self.ancestors.diagonal().all():
+            yield "a row that does not see itself"
+        if (self.ancestors & ~np.tril(self.slots[:, None] == self.slots[None, :])).any():
+            yield "a row that sees a later one or another sequence"
+        if np.count_nonzero(np.diff(self.slots)) + 1 != len(np.unique(self.slots)):
+            yield "rows of one sequence apart"
+        if (np.diff(self.wanted) <= 0).any():
+            yield "wanted rows not in ascending order"
+        if len(self.wanted) and not (0 <= self.wanted[0] and self.wanted[-1] < num_rows):
+            yield "wanted rows out of range"
 
     @classmethod
     def linear(
@@ -60,9 +61,9 @@ class StepBatch:
         lengths = [len(tokens) for _, _, tokens in runs]
         slots = np.repeat(np.array([slot for slot, _, _ in runs], np.int32), lengths)
         return cls(
-            tokens=np.concatenate([np.asarray(tokens, np.int32) for _, _, tokens in runs]),
-            positions=np.concatenate(
-                [np.arange(start, start + len(t), dtype=np.int32) for _, start, t in runs]
+            tokens=np.array([token for _, _, tokens in runs for token in tokens], np.int32),
+            positions=np.array(
+                [start + i for _, start, tokens in runs for i in range(len(tokens))], np.int32
             ),
             slots=slots,
             ancestors=np.tril(slots[:, None] == slots[None, :]),
@@ -78,6 +79,8 @@ class StepBatch:
         The logits of every node are wanted.
         """
         num_rows = len(tokens)
+        if len(parents) != num_rows:
+            raise ValueError(f"StepBatch: {num_rows} nodes, but {len(parents)} have a parent")
         ancestors = np.eye(num_rows, dtype=bool)
         depths = np.zeros(num_rows, np.int32)
         for node, parent in enumerate(parents):

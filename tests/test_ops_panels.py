@@ -95,7 +95,7 @@ def test_float_panels_are_the_transposed_rows(quant_type: QuantType, rows: int) 
     raw = random_rows(quant_type, rows, columns, np.random.default_rng(rows))
     panels = repack(raw, quant_type, columns)
     words = panels.view(f"<u{quant_type.block_bytes}").reshape(-1, columns, PANEL_ROWS)
-    by_row = words.transpose(0, 2, 1).reshape(-1, columns)
+    by_row = np.ascontiguousarray(words.transpose(0, 2, 1)).reshape(-1, columns)
     np.testing.assert_array_equal(by_row[:rows].view(np.uint8), raw)
     assert not by_row[rows:].any()
 

@@ -6,6 +6,7 @@ costs some microseconds a token, so what is measured is llama.cpp.
 
 import ctypes
 import importlib.metadata
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,12 +46,12 @@ class LlamaCppSide:
         start = time.perf_counter()
         for first in range(0, len(prompt), BATCH_TOKENS):
             count = min(BATCH_TOKENS, len(prompt) - first)
-            self._decode(ctypes.byref(tokens, first * ctypes.sizeof(api.llama_token)), count)
-        token = api.llama_token(self._likeliest())
+            self._decode(tokens, first, count)
+        token = (api.llama_token * 1)(self._likeliest())
         prefilled = time.perf_counter()
         for _ in range(decode_tokens):
-            self._decode(ctypes.byref(token), 1)
-            token.value = self._likeliest()
+            self._decode(token, 0, 1)
+            token[0] = self._likeliest()
         end = time.perf_counter()
         return Run(
             prefill_s=prefilled - start,
@@ -81,14 +82,14 @@ class LlamaCppSide:
             raise OptionError(f"llama.cpp can't open a context of {workload.context} tokens")
         return context
 
-    def _decode(self, tokens: Any, count: int) -> None:
-        """Run `count` tokens after those before; only the last one's logits are computed."""
-        pointer = ctypes.cast(tokens, ctypes.POINTER(self._api.llama_token))
-        status = self._api.llama_decode(
-            self._context, self._api.llama_batch_get_one(pointer, count)
-        )
+    def _decode(self, tokens: Any, first: int, count: int) -> None:
+        """Run tokens after those before; only the last one's logits are computed."""
+        api = self._api
+        place = ctypes.byref(tokens, first * ctypes.sizeof(api.llama_token))
+        batch = api.llama_batch_get_one(ctypes.cast(place, ctypes.POINTER(api.llama_token)), count)
+        status = api.llama_decode(self._context, batch)
         if status:
-            raise OptionError(f"llama.cpp failed to decode {count} tokens: status {status}")
+            raise OptionError(f"llama.cpp failed to run {count} tokens: status {status}")
 
     def _likeliest(self) -> int:
         """The greedy choice, read in place; NumPy's argmax is quicker than llama.cpp's sampler."""
@@ -97,7 +98,7 @@ class LlamaCppSide:
 
 
 def import_llama_cpp() -> Any:
-    """The llama_cpp module, silenced. Raises OptionError when it is not installed."""
+    """The llama_cpp module. Raises OptionError when it is not installed."""
     try:
         import llama_cpp
     except (ImportError, OSError, RuntimeError) as error:
@@ -105,10 +106,6 @@ def import_llama_cpp() -> Any:
             f"llama-cpp-python can't be imported ({error}); install it with "
             "`pip install 'slipstream[llamacpp]'`"
         ) from error
-    llama_cpp.llama_log_set(_SILENT, ctypes.c_void_p(0))
+    logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)
+    llama_cpp.llama_backend_init()
     return llama_cpp
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-def _SILENT(level: int, text: bytes, data: int) -> None:  # noqa: N802
-    """Takes llama.cpp's log lines and drops them."""

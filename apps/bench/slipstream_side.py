@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from slipstream import __version__
 from slipstream.apps.bench.speed import Run, Workload
@@ -19,13 +20,13 @@ class SlipstreamSide:
 
     def __init__(
         self,
-        model: str,
+        path: Path,
         workload: Workload,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         """Raises as `LLM` does."""
         options = Options(threads=workload.threads, context=workload.context)
-        self.llm = LLM.open(model, options, progress=progress)
+        self.llm = LLM.open(path, options, progress=progress)
         self.load_s = self.llm.load_s
         self._never_end = dict.fromkeys(self.llm.tokenizer.end_ids, -math.inf)
 

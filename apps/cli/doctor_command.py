@@ -34,8 +34,8 @@ def doctor_command(as_json: bool) -> None:
 
 def machine_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
     cores = f"{machine['physical_cores']} physical, {machine['logical_cores']} logical"
-    if machine["performance_cores"] is not None:
-        cores += f", {machine['performance_cores']} of them performance cores"
+    if machine["efficiency_cores"]:
+        cores += f", {machine['efficiency_cores']} of them efficiency cores"
     if machine["usable_logical_cores"] != machine["logical_cores"]:
         cores += f"; this process may use {machine['usable_logical_cores']} logical ones"
     total, available = machine["ram_total_bytes"], machine["ram_available_bytes"]

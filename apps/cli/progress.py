@@ -22,7 +22,8 @@ from slipstream.runtime.catalogue import Progress as PullEvent
 
 __all__ = ["LoadProgress", "PullProgress"]
 
-PATIENCE_S = 1.0  # loading that is quicker than this shows nothing
+PATIENCE_S = 1.0  # loading that is quicker than this shows no bar
+LINE_PATIENCE_S = 4.0  # nor a line where there is no terminal: a log has no use for a short wait
 LINE_SHARE = 0.25  # of a download, between two lines where there is no terminal
 
 
@@ -39,8 +40,10 @@ class LoadProgress:
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
-        show = self._bar.start if console.is_terminal else self._name_stage
-        self._timer = threading.Timer(PATIENCE_S, show)
+        if console.is_terminal:
+            self._timer = threading.Timer(PATIENCE_S, self._bar.start)
+        else:
+            self._timer = threading.Timer(LINE_PATIENCE_S, self._name_stage)
         self._timer.daemon = True
 
     def __call__(self, stage: str, done: int, total: int) -> None:

@@ -16,6 +16,7 @@ def pull_command(models: tuple[str, ...]) -> None:
     An interrupted pull is resumed by the next one.
     """
     from slipstream.apps.cli.loading import pull_model
+
     for model in models:
         path = pull_model(model)
         put(f"{model} is here ({format_bytes(path.stat().st_size)})\n")

@@ -36,6 +36,7 @@ __all__ = ["run_command"]
 @click.pass_context
 def run_command(
     click_context: click.Context,
+    /,
     prompt: str | None,
     model: str,
     system: str | None,

@@ -31,7 +31,7 @@ def bits_to_float32(_context, bits):
 
 @intrinsic
 def magnitude_bits(_context, value):
-    """Uninitialised uint8 array at the start of a cache line, so no vector straddles two."""
+    """The bits of |value|, a float32: as integers in its order, with NaN above infinity."""
 
     def generate(_context, builder, _signature, values):
         bits = builder.bitcast(values[0], ir.IntType(32))

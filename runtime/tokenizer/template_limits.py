@@ -32,34 +32,11 @@ _LONG_PERCENT_FIELD = re.compile(r"%(?:\([^)]*\))?[^a-zA-Z%]*(?:\d{5}|\*)")
 _LONG_BRACE_FIELD = re.compile(r"\{[^{}]*:[^{}]*(?:\d{5}|\{)")
 
 # These do not make a text of what a list holds, so its length is not counted through for them.
-_LIST_FILTERS = frozenset(
-    [
-        "attr",
-        "count",
-        "d",
-        "default",
-        "dictsort",
-        "first",
-        "groupby",
-        "items",
-        "join",
-        "last",
-        "length",
-        "list",
-        "map",
-        "max",
-        "min",
-        "random",
-        "reject",
-        "rejectattr",
-        "reverse",
-        "select",
-        "selectattr",
-        "sort",
-        "sum",
-        "unique",
-    ]
-)
+_LIST_FILTERS = {
+    *("attr", "count", "d", "default", "dictsort", "first", "groupby", "items", "join", "last"),
+    *("length", "list", "map", "max", "min", "random", "reject", "rejectattr", "reverse"),
+    *("select", "selectattr", "sort", "sum", "unique"),
+}
 
 _Item = TypeVar("_Item")
 

@@ -1,0 +1,65 @@
+"""Conversations as files: a JSON list of messages, as chat APIs take them."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from slipstream.apps.cli.chat.errors import ChatInputError
+
+__all__ = ["Messages", "load_messages", "save_messages"]
+
+Messages = list[dict[str, str]]
+
+ROLES = ("system", "user", "assistant")
+
+
+def load_messages(path: Path) -> Messages:
+    """The conversation in a file. Raises ChatInputError saying what is wrong with it."""
+    try:
+        messages = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ChatInputError(f"{path} can't be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ChatInputError(f"{path} is not a saved conversation: {error}") from error
+    problem = find_problem(messages)
+    if problem is not None:
+        raise ChatInputError(f"{path} is not a saved conversation: {problem}")
+    return [{"role": each["role"], "content": each["content"]} for each in messages]
+
+
+def save_messages(path: Path, messages: Messages) -> None:
+    """Write a conversation; the file is replaced whole, and only if it is a conversation too.
+
+    Raises ChatInputError.
+    """
+    if path.exists():
+        load_messages(path)
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False
+        ) as part:
+            json.dump(messages, part, indent=2, ensure_ascii=False)
+            part.write("\n")
+        os.replace(part.name, path)
+    except OSError as error:
+        raise ChatInputError(f"{path} can't be written: {error.strerror}") from error
+
+
+def find_problem(messages: object) -> str | None:
+    """What keeps a value from being the messages of a conversation."""
+    if not isinstance(messages, list):
+        return f"expected a list of messages, got {type(messages).__name__}"
+    expected = "user"
+    for number, message in enumerate(messages, start=1):
+        if not isinstance(message, dict) or not isinstance(message.get("content"), str):
+            return f'message {number} is not like {{"role": "user", "content": "Hello"}}'
+        role = message.get("role")
+        if role not in ROLES:
+            return f"message {number} has the role {role!r}; expected one of {', '.join(ROLES)}"
+        if role == "system" and number == 1:
+            continue
+        if role != expected:
+            return f"message {number} is from {role!r}; expected {expected!r}"
+        expected = "assistant" if expected == "user" else "user"
+    return None

@@ -1,0 +1,306 @@
+"""Attention and the storing of keys and values, every backend against the reference."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from support.op_backends import OTHER_BACKENDS, load_ops
+from support.op_tolerances import LIMITS, assert_close
+
+from slipstream.cpu_kernels import ShapeError, Visibility, reference
+
+ALL_BACKENDS = ("reference", *OTHER_BACKENDS)
+PAGE = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """q (M, H, D), the pages of one layer, and who sees what."""
+
+    q: np.ndarray
+    keys: np.ndarray
+    values: np.ndarray
+    visibility: Visibility
+    scale: float
+
+    def run(self, attention: object) -> np.ndarray:
+        out = np.full_like(self.q, np.nan)
+        assert attention(
+            self.q, self.keys, self.values, self.visibility, scale=self.scale, out=out
+        ) is out
+        return out
+
+    def linear(self, row: int) -> "Case":
+        """Row `row` alone, the keys that it sees copied one after another to fresh pages."""
+        v = self.visibility
+        s = v.sequences[row]
+        new = np.flatnonzero(v.mask[row, : v.num_new[s]])
+        seen = np.concatenate([np.arange(v.first_key[row], v.past[s]), v.past[s] + new])
+        pages, offsets = v.page_tables[s, seen // PAGE], seen % PAGE
+        num_pages = -(-len(seen) // PAGE)
+        copies = []
+        for array in (self.keys, self.values):
+            copy = np.zeros((num_pages, *array.shape[1:]), np.float16)
+            index = np.arange(len(seen))
+            copy[index // PAGE, :, index % PAGE] = array[pages, :, offsets]
+            copies.append(copy)
+        return replace(
+            self,
+            q=self.q[row : row + 1].copy(),
+            keys=copies[0],
+            values=copies[1],
+            visibility=one_row(len(seen)),
+        )
+
+
+def one_row(num_keys: int) -> Visibility:
+    """The last row of one sequence of `num_keys`, in pages 0, 1, ..."""
+    return Visibility(
+        sequences=np.zeros(1, np.int32),
+        page_tables=np.arange(-(-num_keys // PAGE), dtype=np.int32)[None],
+        past=np.array([num_keys - 1], np.int32),
+        first_key=np.zeros(1, np.int32),
+        mask=np.ones((1, 1), bool),
+        num_new=np.ones(1, np.int32),
+    )
+
+
+def tree_mask(num_rows: int, rng: np.random.Generator) -> np.ndarray:
+    """Ancestors in a random tree, (num_rows, num_rows)."""
+    mask = np.eye(num_rows, dtype=bool)
+    for row in range(1, num_rows):
+        parent = rng.integers(-1, row)
+        if parent >= 0:
+            mask[row] |= mask[parent]
+    return mask
+
+
+def make_case(
+    *,
+    num_heads: int,
+    num_kv_heads: int,
+    head_size: int,
+    sequences: tuple[tuple[int, int], ...],
+    window: int | None = None,
+    seed: int = 0,
+) -> Case:
+    """sequences : (committed keys, new rows) of each; the new rows are a random tree.
+
+    Pages that no row may read are full of NaN.
+    """
+    rng = np.random.default_rng(seed)
+    most_new = max(new for _, new in sequences)
+    most_pages = max(-(-(past + new) // PAGE) for past, new in sequences)
+    num_pages = len(sequences) * most_pages
+    page_tables = rng.permutation(num_pages).reshape(-1, most_pages).astype(np.int32)
+    shape = (num_pages, num_kv_heads, PAGE, head_size)
+    keys, values = np.full(shape, np.nan, np.float16), np.full(shape, np.nan, np.float16)
+    owners, first_key, masks = [], [], []
+    for s, (past, new) in enumerate(sequences):
+        index = np.arange(past + new)
+        pages, offsets = page_tables[s, index // PAGE], index % PAGE
+        for array in (keys, values):
+            array[pages, :, offsets] = rng.standard_normal((past + new, num_kv_heads, head_size))
+        mask = np.zeros((new, most_new), bool)
+        mask[:, :new] = tree_mask(new, rng)
+        masks.append(mask)
+        owners += [s] * new
+        first_key += [0 if window is None else max(0, past - window + 1)] * new
+    return Case(
+        q=rng.standard_normal((len(owners), num_heads, head_size)).astype(np.float32),
+        keys=keys,
+        values=values,
+        visibility=Visibility(
+            sequences=np.array(owners, np.int32),
+            page_tables=page_tables,
+            past=np.array([past for past, _ in sequences], np.int32),
+            first_key=np.array(first_key, np.int32),
+            mask=np.vstack(masks),
+            num_new=np.array([new for _, new in sequences], np.int32),
+        ),
+        scale=head_size**-0.5,
+    )
+
+
+HEADS = [(1, 1, 16), (4, 4, 32), (8, 2, 64), (9, 3, 64), (6, 1, 40), (2, 1, 7), (4, 1, 256)]
+SEQUENCES = {
+    "one key": ((0, 1),),
+    "decode at a page's end": ((PAGE - 1, 1),),
+    "decode at a page's start": ((PAGE, 1),),
+    "prompt": ((0, 3 * PAGE + 1),),
+    "tree": ((37, 13),),
+    "long": ((600, 2),),
+    "many": ((0, 1), (5, 4), (PAGE, 1), (100, 7), (2 * PAGE - 1, 2)),
+}
+
+
+@pytest.mark.parametrize("sequences", SEQUENCES.values(), ids=SEQUENCES)
+@pytest.mark.parametrize("heads", HEADS, ids=str)
+@pytest.mark.parametrize("backend", OTHER_BACKENDS)
+def test_agrees_with_the_reference(
+    backend: str, heads: tuple[int, int, int], sequences: tuple[tuple[int, int], ...]
+) -> None:
+    ops = load_ops(backend)
+    for window in (None, 1, 10):
+        case = make_case(
+            num_heads=heads[0],
+            num_kv_heads=heads[1],
+            head_size=heads[2],
+            sequences=sequences,
+            window=window,
+        )
+        got = case.run(ops.attention)
+        assert_close(got, case.run(reference.attention), LIMITS["attention"], f"window {window}")
+
+
+@pytest.mark.parametrize("heads", HEADS, ids=str)
+@pytest.mark.parametrize("backend", OTHER_BACKENDS)
+def test_a_row_has_the_bits_of_the_linear_row(backend: str, heads: tuple[int, int, int]) -> None:
+    """Unseen keys, other rows, other sequences and where the pages lie change nothing."""
+    ops = load_ops(backend)
+    for window in (None, 10):
+        case = make_case(
+            num_heads=heads[0],
+            num_kv_heads=heads[1],
+            head_size=heads[2],
+            sequences=SEQUENCES["many"],
+            window=window,
+        )
+        whole = case.run(ops.attention)
+        for row in range(len(whole)):
+            np.testing.assert_array_equal(case.linear(row).run(ops.attention)[0], whole[row])
+
+
+def simple_case(scores: list[float], num_keys: int | None = None) -> Case:
+    """One row and one head whose scores are these; value j is j + 1 in all dimensions."""
+    num_keys = num_keys or len(scores)
+    keys = np.zeros((-(-num_keys // PAGE), 1, PAGE, 16), np.float16)
+    values = np.zeros_like(keys)
+    index = np.arange(num_keys)
+    keys[index // PAGE, 0, index % PAGE, 0] = scores
+    values[index // PAGE, 0, index % PAGE] = (index + 1)[:, None]
+    q = np.zeros((1, 1, 16), np.float32)
+    q[..., 0] = 1
+    return Case(q=q, keys=keys, values=values, visibility=one_row(num_keys), scale=1.0)
+
+
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
+@pytest.mark.parametrize(
+    ("scores", "want"),
+    [
+        ([5.0], 1.0),
+        ([0.0] * 33, 17.0),
+        ([60_000.0, -60_000.0, 0.0], 1.0),
+        ([-60_000.0, -60_000.0, -60_000.0, -59_000.0], 4.0),
+        ([-60_000.0] * 20, 10.5),
+        ([0.0, np.log(3.0)], 1.75),
+    ],
+)
+def test_softmax_at_the_ends(backend: str, scores: list[float], want: float) -> None:
+    got = simple_case(scores).run(load_ops(backend).attention)
+    np.testing.assert_allclose(got, want, rtol=1e-3)  # the scores are float16
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("what", ["keys", "values", "q"])
+@pytest.mark.parametrize("backend", OTHER_BACKENDS)
+def test_a_broken_number_shows_in_the_rows_that_see_it(
+    backend: str, what: str, poison: float
+) -> None:
+    """A model that overflows must not go on with numbers that look sound."""
+    ops = load_ops(backend)
+    case = make_case(num_heads=2, num_kv_heads=1, head_size=32, sequences=((20, 3), (5, 2)))
+    whole = case.run(ops.attention)
+    broken = replace(case, **{what: getattr(case, what).copy()})
+    if what == "q":
+        broken.q[1, :, 7] = poison
+        hit = [1]
+    else:
+        page = case.visibility.page_tables[0, 3 // PAGE]
+        getattr(broken, what)[page, 0, 3 % PAGE, 7] = poison
+        hit = [0, 1, 2]
+    got = broken.run(ops.attention)
+    sound = [row for row in range(len(got)) if row not in hit]
+    np.testing.assert_array_equal(got[sound], whole[sound])
+    if what == "keys" and poison != np.nan and np.isinf(poison):
+        return  # a score of minus infinity is a weight of nothing: see the next test
+    assert all(not np.isfinite(got[row]).all() for row in hit)
+
+
+@pytest.mark.parametrize("backend", OTHER_BACKENDS)
+def test_an_infinite_key_is_as_in_the_reference(backend: str) -> None:
+    """Its score is infinite: plus infinity makes NaN, minus infinity takes the key away."""
+    ops = load_ops(backend)
+    for score, sound in ((np.inf, False), (-np.inf, True)):
+        case = simple_case([1.0, score, 2.0])
+        with np.errstate(invalid="ignore"):
+            want = case.run(reference.attention)
+        got = case.run(ops.attention)
+        assert np.isfinite(got).all() == np.isfinite(want).all() == sound
+        if sound:
+            assert_close(got, want, LIMITS["attention"])
+
+
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
+def test_attention_refuses_wrong_shapes(backend: str) -> None:
+    attention = load_ops(backend).attention
+    case = make_case(num_heads=4, num_kv_heads=2, head_size=16, sequences=((3, 2),))
+    wrong = [
+        replace(case, q=case.q[:1].copy()),
+        replace(case, q=case.q[:, :, :8].copy()),
+        replace(case, q=case.q[:, :3].copy()),
+        replace(case, values=case.values[:, :1].copy()),
+        replace(case, keys=case.keys.astype(np.float32), values=case.values.astype(np.float32)),
+    ]
+    for each in wrong:
+        with pytest.raises(ShapeError):
+            each.run(attention)
+    with pytest.raises(ShapeError, match="out"):
+        attention(
+            case.q, case.keys, case.values, case.visibility, scale=1.0, out=np.empty_like(case.q[:1])
+        )
+
+
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
+def test_store_kv_rounds_to_float16_and_touches_nothing_else(backend: str) -> None:
+    """Nearest even, subnormals kept, beyond 65,504 infinity, as IEEE 754 has it."""
+    ops = load_ops(backend)
+    rng = np.random.default_rng(0)
+    keys = (rng.standard_normal((5, 3, 40)) * 10.0 ** rng.integers(-9, 5, (5, 3, 40))).astype(
+        np.float32
+    )
+    keys[0, 0, :10] = [
+        0.0, -0.0, 65504.0, 65519.0, 65520.0, -1e30, 2**-24, 2**-25, 1 + 2**-11, 1 + 3 * 2**-11
+    ]  # fmt: skip
+    values = keys[::-1].copy()
+    pages, offsets = np.array([3, 0, 3, 1, 1], np.int32), np.array([0, 15, 1, 7, 8], np.int32)
+    key_pages = rng.standard_normal((4, 3, PAGE, 40)).astype(np.float16)
+    value_pages = key_pages[::-1].copy()
+    wanted = []
+    for before, rows in ((key_pages, keys), (value_pages, values)):
+        want = before.copy()
+        with np.errstate(over="ignore"):
+            want[pages, :, offsets] = rows.astype(np.float16)
+        wanted.append(want)
+    ops.store_kv(keys, values, pages, offsets, key_pages=key_pages, value_pages=value_pages)
+    np.testing.assert_array_equal(key_pages.view(np.uint16), wanted[0].view(np.uint16))
+    np.testing.assert_array_equal(value_pages.view(np.uint16), wanted[1].view(np.uint16))
+    assert np.isinf(key_pages[3, 0, 0, 4])
+    assert key_pages[3, 0, 0, 3] == 65504
+
+
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
+def test_store_kv_refuses_wrong_shapes(backend: str) -> None:
+    store_kv = load_ops(backend).store_kv
+    rows = np.zeros((2, 3, 8), np.float32)
+    place = np.zeros(2, np.int32)
+    pages = np.zeros((4, 3, PAGE, 8), np.float16)
+    for keys, values, key_pages, value_pages in (
+        (rows[:1], rows, pages, pages),
+        (rows, rows[:, :2], pages, pages),
+        (rows, rows, pages[..., :4], pages[..., :4]),
+        (rows, rows, pages, pages[:3]),
+        (rows, rows, pages.astype(np.float32), pages.astype(np.float32)),
+    ):
+        with pytest.raises(ShapeError):
+            store_kv(keys, values, place, place, key_pages=key_pages, value_pages=value_pages)
