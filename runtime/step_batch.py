@@ -48,7 +48,7 @@ class StepBatch:
             yield "rows of one sequence apart"
         if (np.diff(self.wanted) <= 0).any():
             yield "wanted rows not in ascending order"
-        if len(self.wanted) and not (0 <= self.wanted[0] and self.wanted[-1] < num_rows):
+        if len(self.wanted) and not (self.wanted[0] >= 0 and self.wanted[-1] < num_rows):
             yield "wanted rows out of range"
 
     @classmethod

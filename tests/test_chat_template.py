@@ -68,7 +68,9 @@ def test_chat_markup() -> None:
 
 
 def test_blocks_take_their_line_with_them() -> None:
-    source = "{% for m in messages %}\n    {% if true %}\n{{ m.content }}\n    {% endif %}\n{% endfor %}\n"
+    source = (
+        "{% for m in messages %}\n  {% if true %}\n{{ m.content }}\n  {% endif %}\n{% endfor %}\n"
+    )
     assert render(source, HELLO * 2) == "Hello\nHello\n"
 
 

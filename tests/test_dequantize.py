@@ -3,11 +3,11 @@
 import gguf
 import numpy as np
 import pytest
-from support.random_blocks import random_rows
 
 from slipstream.cpu_kernels.errors import ShapeError
 from slipstream.cpu_kernels.quant_types import QuantType
 from slipstream.cpu_kernels.reference.dequantize import dequantize
+from support.random_blocks import random_rows
 
 FOUR_BIT_CODES = {  # where the bytes with two codes each begin and end in a block
     QuantType.Q4_0: (2, 18),

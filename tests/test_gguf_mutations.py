@@ -7,10 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.gguf_mutator import Mutator
-from support.raw_gguf import ARCHITECTURE, array_entry, write_gguf
-from support.tiny_gguf import tiny_shape, write_tiny_model
-from support.tiny_vocabulary import CHATML_TEMPLATE
 
 from slipstream.cpu_kernels.quant_types import QuantType
 from slipstream.cpu_kernels.reference.dequantize import dequantize
@@ -18,6 +14,10 @@ from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.errors import CheckpointError
 from slipstream.runtime.models.registry import read_model_config
 from slipstream.runtime.tokenizer import Tokenizer
+from support.gguf_mutator import Mutator
+from support.raw_gguf import ARCHITECTURE, array_entry, write_gguf
+from support.tiny_gguf import tiny_shape, write_tiny_model
+from support.tiny_vocabulary import CHATML_TEMPLATE
 
 MAX_SECONDS = 2.0
 # The files have about 100 KB. The promise is 256 MB; this catches a broken limit much sooner.

@@ -5,6 +5,9 @@ import struct
 from pathlib import Path
 
 import pytest
+
+from slipstream.runtime.checkpoint import ModelFile
+from slipstream.runtime.errors import CheckpointError
 from support.raw_gguf import (
     ARCHITECTURE,
     array_entry,
@@ -16,9 +19,6 @@ from support.raw_gguf import (
     write_gguf,
 )
 from support.refusals import refusal, unsupported
-
-from slipstream.runtime.checkpoint import ModelFile
-from slipstream.runtime.errors import CheckpointError
 
 STRING, ARRAY = 8, 9
 

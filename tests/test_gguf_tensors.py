@@ -5,15 +5,15 @@ from pathlib import Path
 
 import gguf
 import pytest
+
+from slipstream.cpu_kernels.quant_types import QuantType
+from slipstream.runtime.checkpoint import ModelFile
 from support.raw_gguf import (
     string,
     tensor_entry,
     write_gguf,
 )
 from support.refusals import refusal, unsupported
-
-from slipstream.cpu_kernels.quant_types import QuantType
-from slipstream.runtime.checkpoint import ModelFile
 
 
 @pytest.fixture

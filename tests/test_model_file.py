@@ -6,6 +6,10 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+
+from slipstream.cpu_kernels.quant_types import QuantType
+from slipstream.runtime.checkpoint import ModelFile
+from slipstream.runtime.errors import CheckpointError
 from support.raw_gguf import (
     ARCHITECTURE,
     array_entry,
@@ -18,10 +22,6 @@ from support.raw_gguf import (
     write_gguf,
 )
 from support.tiny_gguf import ARCHITECTURES, write_tiny_model
-
-from slipstream.cpu_kernels.quant_types import QuantType
-from slipstream.runtime.checkpoint import ModelFile
-from slipstream.runtime.errors import CheckpointError
 
 STRING, ARRAY = 8, 9
 

@@ -1,8 +1,7 @@
-"""Repacking loses nothing: panels, taken apart by the format's own words, give the file's values."""
+"""Repacking loses nothing: panels, taken apart as the format says, give the file's values."""
 
 import numpy as np
 import pytest
-from support.random_blocks import random_rows
 
 from slipstream.cpu_kernels import QuantType
 from slipstream.cpu_kernels.compiled.panel_format import (
@@ -14,6 +13,7 @@ from slipstream.cpu_kernels.compiled.panel_format import (
 )
 from slipstream.cpu_kernels.compiled.repack import panel_bytes, repack
 from slipstream.cpu_kernels.reference.dequantize import dequantize
+from support.random_blocks import random_rows
 
 ROW_COUNTS = (1, 15, 16, 17, 33)
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from support.op_backends import OTHER_BACKENDS, load_ops
-from support.op_tolerances import LIMITS, assert_close
 
 from slipstream.cpu_kernels import ShapeError, reference
+from support.op_backends import OTHER_BACKENDS, load_ops
+from support.op_tolerances import LIMITS, assert_close
 
 ALL_BACKENDS = ("reference", *OTHER_BACKENDS)
 ROW_COUNTS = (0, 1, 2, 3, 7, 64)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.tiny_gguf import ARCHITECTURES, write_tiny_model
-from support.tiny_vocabulary import CHATML_TEMPLATE
 
 from slipstream.cpu_kernels.quant_types import QuantType
+from support.tiny_gguf import ARCHITECTURES, write_tiny_model
+from support.tiny_vocabulary import CHATML_TEMPLATE
 
 LLAMA3 = {
     "type": "llama3",

@@ -45,10 +45,13 @@ def test_every_byte_comes_back() -> None:
 
 
 def test_bytes_without_a_token_are_left_out() -> None:
-    metadata = byte_pair_metadata([])
-    metadata["tokenizer.ggml.tokens"] = ["a", "b"]
+    metadata = byte_pair_metadata(["a b"])
+    metadata["tokenizer.ggml.tokens"] = ["a", "b", "ab"]
     del metadata["tokenizer.ggml.token_type"]
-    assert Tokenizer.from_metadata(metadata).encode("a!b") == [0, 1]
+    tokenizer = Tokenizer.from_metadata(metadata)
+    assert tokenizer.encode("ab!") == [2]
+    # What was beside the byte does not merge across it.
+    assert tokenizer.encode("a\u00e9b") == [0, 1]
 
 
 def test_the_pre_tokenizer_decides_what_may_merge() -> None:

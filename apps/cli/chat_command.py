@@ -37,6 +37,7 @@ def chat_command(
     from slipstream.apps.cli.chat.conversation import Conversation
     from slipstream.apps.cli.chat.entries import piped_entries, terminal_entries
     from slipstream.apps.cli.chat.loop import converse
+    from slipstream.apps.cli.chat.typing_echo import typing_hidden
     from slipstream.apps.cli.loading import open_model
     from slipstream.runtime.catalogue import CATALOGUE
     from slipstream.runtime.sampling import SamplingOptions
@@ -44,7 +45,9 @@ def chat_command(
     SamplingOptions.from_user(**sampling)  # a wrong value should not wait for the model
     if model in CATALOGUE and not CATALOGUE[model].chat:  # nor should this wait for a pull
         raise base_model(model)
-    with open_model(model, threads=threads, context=context) as llm:
+    with typing_hidden():
+        llm = open_model(model, threads=threads, context=context)
+    with llm:
         if llm.chat_template is None:
             raise base_model(model)
         conversation = Conversation(llm, system=system, sampling=sampling)

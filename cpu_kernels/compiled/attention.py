@@ -91,7 +91,7 @@ def _attention(
     run_items(state, outline(_tile, arguments), first_tile[-1] * keys.shape[1])
 
 
-@kernel()
+@kernel(error_model="numpy")
 def _tile(
     item,
     q,
@@ -156,7 +156,10 @@ def _score(queries, keys, kv_head, pages, start, end, scores):
 
 @kernel(fastmath={"contract", "nsz"}, error_model="numpy")
 def _soften(scores, first_key, past, end, mask, start):
-    """exp(score - largest seen score), 0 where a key is not seen; returns the sum."""
+    """exp(score - largest seen score), 0 where a key is not seen; returns the sum.
+
+    A seen score that is NaN or plus infinity makes the sum NaN.
+    """
     largest = _MINUS_INFINITY
     for j in range(first_key, past):
         largest = max(largest, scores[j])
@@ -168,8 +171,8 @@ def _soften(scores, first_key, past, end, mask, start):
     for j in range(start, first_key):
         scores[j] = np.float32(0.0)
     for j in range(first_key, end):
-        seen = scores[j] != _MINUS_INFINITY
-        weight = exp_f32(scores[j] - largest)
+        seen, below = scores[j] != _MINUS_INFINITY, scores[j] - largest
+        weight = exp_f32(below) if below <= 0 else np.float32(np.nan)
         scores[j] = weight if seen else np.float32(0.0)
     total = np.float32(0.0)
     for j in range(first_key, end):

@@ -4,7 +4,7 @@ import numpy as np
 
 from slipstream.cpu_kernels.compiled.cache import kernel
 from slipstream.cpu_kernels.compiled.memory import float32_to_half
-from slipstream.cpu_kernels.errors import expect_shape
+from slipstream.cpu_kernels.errors import expect_dtype, expect_shape
 
 
 def store_kv(
@@ -21,6 +21,8 @@ def store_kv(
     expect_shape("keys", keys.shape, (len(pages), num_heads, head_size))
     expect_shape("values", values.shape, keys.shape)
     expect_shape("value_pages", value_pages.shape, (num_pages, num_heads, page_size, head_size))
+    expect_dtype("key_pages", key_pages, np.float16)
+    expect_dtype("value_pages", value_pages, np.float16)
     _store(keys, values, pages, offsets, key_pages.view(np.uint16), value_pages.view(np.uint16))
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from slipstream.cpu_kernels.errors import expect_multiple, expect_shape
+from slipstream.cpu_kernels.errors import expect_dtype, expect_multiple, expect_shape
 from slipstream.cpu_kernels.visibility import Visibility
 
 
@@ -55,5 +55,7 @@ def check_attention(
     expect_shape("out", out.shape, q.shape)
     num_pages, num_heads, head_size, page_size = key_pages.shape
     expect_shape("value_pages", value_pages.shape, (num_pages, num_heads, page_size, head_size))
+    expect_dtype("key_pages", key_pages, np.float16)
+    expect_dtype("value_pages", value_pages, np.float16)
     expect_shape("q", q.shape, (len(visibility.sequences), q.shape[1], head_size))
     expect_multiple("heads of q", q.shape[1], num_heads)

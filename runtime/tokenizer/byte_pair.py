@@ -47,10 +47,16 @@ class BytePairEncoder:
         150,000 merges take about 0.3 s. Raises CheckpointError, naming `path`, when one is
         something else.
         """
+        self._num_tokens = len(vocabulary.texts)
+        # Without a place in the vocabulary, a byte would vanish before the merges, and its
+        # neighbours could merge.
+        missing = [character for character in _BYTES if character not in vocabulary.ids]
+        ids = {**vocabulary.ids, **{text: self._num_tokens + i for i, text in enumerate(missing)}}
+        self._has_all_bytes = not missing
         try:
             # A pair that is there twice counts where it is first.
             pairs = list(dict.fromkeys(map(_split_merge, merges)))
-            model = BPE(dict(vocabulary.ids), pairs, ignore_merges=pre_tokenizer.ignore_merges)
+            model = BPE(ids, pairs, ignore_merges=pre_tokenizer.ignore_merges)
         except Exception as error:  # the library raises nothing more precise
             raise CheckpointError(
                 f"{path}: the merges of the vocabulary can't be used: {error}; the file is damaged"
@@ -67,6 +73,8 @@ class BytePairEncoder:
         """Token ids. A byte that has no token is left out, as in llama.cpp."""
         del leading_space  # never asked for here
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if not self._has_all_bytes:
+            ids = [token_id for token_id in ids if token_id < self._num_tokens]
         return ids
 
     def text_bytes(self, token_text: str) -> bytes:

@@ -149,7 +149,7 @@ class Tokenizer:
                         rendered chat templates
         A lone surrogate becomes U+FFFD: it is half a character, or a byte that was not UTF-8.
         """
-        text = _SURROGATES.sub("\ufffd", text)
+        text = _SURROGATES.sub("?", text)
         ids = [*self._prefix] if add_special else []
         special = self._all_special if parse_special else self._always_special
         after_special = True

@@ -18,7 +18,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from slipstream.runtime.catalogue import CATALOGUE, resolve
 from support.torture_text import torture_texts
 
-__all__ = ["CHUNK", "LlamaCppTokenizer", "chunk_hashes", "golden_path", "without_surrogates"]
+__all__ = [
+    "CHUNK",
+    "LlamaCppTokenizer",
+    "chunk_hashes",
+    "golden_path",
+    "texts_hash",
+    "without_surrogates",
+]
 
 CHUNK = 50
 _SAMPLE_EVERY = 29
@@ -39,6 +46,11 @@ def chunk_hashes(ids: list[list[int]]) -> list[str]:
     """A short hash of the token ids of each CHUNK texts."""
     chunks = (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
     return [hashlib.sha256(json.dumps(chunk).encode()).hexdigest()[:12] for chunk in chunks]
+
+
+def texts_hash() -> str:
+    """A short hash of the torture texts, to tell what a record is a record of."""
+    return chunk_hashes([[ord(c) for text in torture_texts() for c in text]])[0]
 
 
 class LlamaCppTokenizer:
@@ -79,6 +91,7 @@ def _record(model: str) -> dict[str, Any]:
     tokenizer = LlamaCppTokenizer(resolve(model))
     texts = torture_texts()
     record: dict[str, Any] = {"llama_cpp_python": llama_cpp.__version__}
+    record["texts"] = texts_hash()
     record["end_ids"] = sorted(tokenizer.end_ids())
     for name, parse_special in (("plain", False), ("special", True)):
         ids = [tokenizer.encode(text, parse_special=parse_special) for text in texts]

@@ -92,6 +92,7 @@ CODE = [
     "| a | b |\n|---|:-:|\n| 1 | **2** |\n\n```py\nprint('hi')\n```\n> quote\n* [ ] todo",
     "0x1F 0b1010 0o17 1_000_000 1e10 .5 5. 0xDEADBEEFcafe 1'000u 3.14f",
     "a==b!=c<=d>=e&&f||g!h~i^j|k&l<<m>>n++o--p+=q-=r*=s/=t%=u->v=>w::x..y...z??aa?.bb",
+    "a \x04* b\x06c \x14= (\x13) word\x1ds \x04the",  # SmolLM2 has no tokens for these bytes
     "/* block */ // line\n# hash\n; asm\n-- sql\n''' py '''\n%% tex",
 ]
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from slipstream.apps.cli.chat.errors import ChatInputError
 from slipstream.apps.cli.chat.transcript import Messages
+from slipstream.apps.cli.chat.typing_echo import typing_hidden
 from slipstream.apps.cli.console import put, say, visible
 from slipstream.apps.cli.interrupt import stopped_by_interrupt
 from slipstream.runtime.completion import Completion
@@ -41,7 +42,7 @@ class Conversation:
         before = list(self.session.messages)
         reply = self.session.send(text, **self.sampling)
         try:
-            with stopped_by_interrupt(reply.cancel):
+            with typing_hidden(), stopped_by_interrupt(reply.cancel):
                 for piece in reply:
                     put(visible(piece.text))
         except BaseException:

@@ -1,0 +1,70 @@
+"""A tiny model, a KV cache and a backend, to run steps on without an engine."""
+
+import functools
+import tempfile
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from slipstream.cpu_kernels import QuantType
+from slipstream.runtime.backends import load_backend
+from slipstream.runtime.checkpoint import ModelFile
+from slipstream.runtime.kv_cache import KVCache
+from slipstream.runtime.models import ForwardPass, Workspace, load_model, read_model_config
+from slipstream.runtime.step_batch import StepBatch
+from support.tiny_gguf import write_tiny_model
+
+__all__ = ["TinyRunner"]
+
+
+class TinyRunner:
+    """Runs steps and commits what they ask for."""
+
+    def __init__(self, path: Path, backend: str, num_tokens: int = 2048) -> None:
+        """`num_tokens` fit in the cache."""
+        self.backend = load_backend(backend)
+        with ModelFile.open(path) as file:
+            self.config = read_model_config(file)
+            self.backend.ops.prepare({each.quant_type for each in file.tensors.values()})
+            self.model = load_model(file, self.config, self.backend)
+        self.cache = KVCache(
+            num_layers=self.config.num_layers,
+            num_kv_heads=self.config.num_kv_heads,
+            head_size=self.config.head_size,
+            num_tokens=num_tokens,
+        )
+        self.workspace = Workspace()
+
+    @classmethod
+    @functools.cache
+    def of(cls, architecture: str, quant_type: QuantType, backend: str) -> Self:
+        """The one runner of a tiny random model; tests open and close sequences of their own."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "tiny.gguf"
+            write_tiny_model(path, architecture=architecture, quant_type=quant_type)
+            return cls(path, backend)
+
+    def forward(self, batch: StepBatch) -> np.ndarray:
+        """Logits (W, V) of a step that is placed and not committed."""
+        run = ForwardPass(batch, self.cache, self.backend, self.workspace)
+        return self.model.forward(run).copy()
+
+    def feed(self, slot: int, tokens: list[int], chunk: int | None = None) -> np.ndarray:
+        """Append tokens to a sequence, in chunks; logits (T, V) of them all."""
+        size = chunk or len(tokens)
+        logits = []
+        for first in range(0, len(tokens), size):
+            part = tokens[first : first + size]
+            run = (slot, self.cache.length(slot), part)
+            logits.append(self.forward(StepBatch.linear([run], range(len(part)))))
+            self.cache.commit(slot)
+        return np.concatenate(logits)
+
+    def whole(self, tokens: list[int]) -> np.ndarray:
+        """Logits (T, V) of a text in one step, on a sequence that is gone afterwards."""
+        slot = self.cache.open()
+        try:
+            return self.feed(slot, tokens)
+        finally:
+            self.cache.close(slot)
