@@ -68,7 +68,7 @@ def load(
         config = read_model_config(file)
         backend = load_backend(backend_name)
         plan = _plan(file, config, options, backend)
-        tokenizer = Tokenizer.from_metadata(file.metadata)
+        tokenizer = Tokenizer.from_metadata(file.metadata, path=path)
         if tokenizer.vocab_size > config.vocab_size:
             raise OptionError(
                 f"{path}: {tokenizer.vocab_size} tokens but {config.vocab_size} embedding rows"

@@ -114,7 +114,7 @@ BLOCK = "{% set b %}" + LOOP + "{{ 'x' * 999 }}{% endfor %}{% endset %}"
         ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", DEEP),
         ("{% if true %}" * 5000 + "{% endif %}" * 5000, DEEP),
         (LOOP * 25 + "{% endfor %}" * 25, "invalid: too many statically nested blocks"),
-        ("{{ 1" + " + 1" * 20_000 + " }}", DEEP),
+        ("{{ 1" + " + 1" * 5000 + " }}", DEEP),
         ("x" * 300_000, "has 300,000 characters"),
         ("{{ 1 // 0 }}", "ZeroDivisionError"),
         ("{{ messages + 1 }}", "TypeError"),

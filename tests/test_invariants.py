@@ -15,14 +15,11 @@ from support.op_tolerances import error
 from support.tiny_gguf import ARCHITECTURES
 from support.tiny_runner import TinyRunner
 
-LENGTH = 100  # more than a page of the cache, and six windows of the tiny Gemma
+LENGTH = 80  # more than a page of the cache, and five windows of the tiny Gemma
 MODELS = [
     *((architecture, QuantType.F32, "reference") for architecture in ARCHITECTURES),
-    ("qwen3", QuantType.Q4_K, "reference"),
     *((architecture, QuantType.F32, "numba") for architecture in ARCHITECTURES),
     *((architecture, QuantType.Q4_K, "numba") for architecture in ARCHITECTURES),
-    ("qwen3", QuantType.Q6_K, "numba"),
-    ("qwen3", QuantType.MXFP4, "numba"),
 ]
 
 
@@ -64,12 +61,12 @@ def test_cached_is_uncached(runner: TinyRunner, text: list[int]) -> None:
     """Token by token, each step attending to the cache, as without one."""
     slot = runner.cache.open()
     cached = runner.feed(slot, text, chunk=1)
-    for length in (1, 2, 17, 63, 64, 65, LENGTH):
+    for length in (1, 17, 64, 65, LENGTH):
         assert_same(runner, cached[:length], runner.whole(text[:length]))
     runner.cache.close(slot)
 
 
-@pytest.mark.parametrize("chunk", [2, 3, 5, 16, 31, 64, 99])
+@pytest.mark.parametrize("chunk", [3, 7, 64])
 def test_chunked_is_whole(runner: TinyRunner, text: list[int], chunk: int) -> None:
     slot = runner.cache.open()
     assert_same(runner, runner.feed(slot, text, chunk), runner.whole(text))
@@ -94,7 +91,7 @@ PARENTS = [-1, 0, 0, -1, 1, 1, 2, 4, 6, 8, 3]
 PATHS = {7: [0, 1, 4, 7], 5: [0, 1, 5], 9: [0, 2, 6, 8, 9], 10: [3, 10]}
 
 
-@pytest.mark.parametrize("past", [0, 1, 60, 64, 90])
+@pytest.mark.parametrize("past", [0, 1, 60, 75])
 def test_tree_nodes_are_their_linear_paths(runner: TinyRunner, text: list[int], past: int) -> None:
     nodes = random_tokens(runner, len(PARENTS), seed=past)
     slot = runner.cache.open()
@@ -108,7 +105,7 @@ def test_tree_nodes_are_their_linear_paths(runner: TinyRunner, text: list[int], 
 
 
 @pytest.mark.parametrize("end", PATHS)
-@pytest.mark.parametrize("kept", [0, 1, 2, None])
+@pytest.mark.parametrize("kept", [0, 2, None])
 def test_a_committed_path_continues_as_if_linear(
     runner: TinyRunner, text: list[int], end: int, kept: int | None
 ) -> None:
@@ -132,24 +129,24 @@ def test_sequences_in_one_step_are_each_alone(runner: TinyRunner, text: list[int
     nodes = random_tokens(runner, len(PARENTS), seed=2)
     want = runner.whole(text), runner.whole(others)
     first, second, third = (runner.cache.open() for _ in range(3))
-    runner.feed(first, text[:70])
+    runner.feed(first, text[:60])
     runner.feed(second, others[:3])
     runner.feed(third, text[:20])
     tree = StepBatch.tree(third, 20, nodes, PARENTS)
-    plain = StepBatch.linear([(first, 70, text[70:75]), (second, 3, others[3:4])], range(6))
+    plain = StepBatch.linear([(first, 60, text[60:65]), (second, 3, others[3:4])], range(6))
     batch = join(plain, tree)
     got = runner.forward(batch)
-    assert_same(runner, got[:5], want[0][70:75])
+    assert_same(runner, got[:5], want[0][60:65])
     assert_same(runner, got[5:6], want[1][3:4])
     path = PATHS[9]
     linear = runner.whole(text[:20] + [nodes[node] for node in path])
     assert_same(runner, got[6:][path], linear[20:])
     for slot, committed in ((first, None), (second, None), (third, path)):
         runner.cache.commit(slot, committed)
-    again = StepBatch.linear([(second, 4, others[4:60]), (first, 75, text[75:])], range(81))
+    again = StepBatch.linear([(second, 4, others[4:60]), (first, 65, text[65:])], range(71))
     got = runner.forward(again)
     assert_same(runner, got[:56], want[1][4:60])
-    assert_same(runner, got[56:], want[0][75:])
+    assert_same(runner, got[56:], want[0][65:])
     for slot in (first, second, third):
         runner.cache.close(slot)
 
@@ -169,7 +166,7 @@ def join(first: StepBatch, second: StepBatch) -> StepBatch:
     )
 
 
-@pytest.mark.parametrize("kept", [0, 1, 40, 63, 64, 65, 99])
+@pytest.mark.parametrize("kept", [0, 1, 63, 64, 79])
 def test_truncated_is_never_diverged(runner: TinyRunner, text: list[int], kept: int) -> None:
     slot = runner.cache.open()
     runner.feed(slot, text[:kept] + random_tokens(runner, LENGTH - kept, seed=3))
@@ -178,7 +175,7 @@ def test_truncated_is_never_diverged(runner: TinyRunner, text: list[int], kept: 
     runner.cache.close(slot)
 
 
-@pytest.mark.parametrize("shared", [1, 40, 64, 99])
+@pytest.mark.parametrize("shared", [1, 64, 79])
 def test_a_fork_and_its_source_go_their_own_ways(
     runner: TinyRunner, text: list[int], shared: int
 ) -> None:

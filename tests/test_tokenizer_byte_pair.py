@@ -74,8 +74,10 @@ def test_bos_and_eos_are_added_as_the_file_says() -> None:
     metadata |= {"tokenizer.ggml.bos_token_id": bos, "tokenizer.ggml.eos_token_id": eos}
     the = Tokenizer.from_metadata(metadata).encode("the")
     assert len(the) == 1
+    assert not Tokenizer.from_metadata(metadata).adds_bos
     metadata["tokenizer.ggml.add_bos_token"] = metadata["tokenizer.ggml.add_eos_token"] = True
     tokenizer = Tokenizer.from_metadata(metadata)
+    assert tokenizer.adds_bos
     assert tokenizer.encode("the") == [bos, *the, eos]
     assert tokenizer.encode("the", add_special=False) == the
     assert tokenizer.encode("") == [bos, eos]

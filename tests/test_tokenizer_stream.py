@@ -1,12 +1,13 @@
 """Streaming text out of tokens: never half a character."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from slipstream.runtime.tokenizer import StreamDecoder, Tokenizer
 from slipstream.runtime.tokenizer.token_roles import TokenKind
-from support.vocabularies import byte_pair_metadata
+from support.vocabularies import byte_pair_metadata, score_metadata
 
 
 def by_byte() -> StreamDecoder:
@@ -69,3 +70,17 @@ def test_streams_do_not_share_what_they_hold_back() -> None:
     assert one.push(euro[0]) + one.push(euro[1]) == ""
     assert other.push(tokenizer.encode("a")[0]) == "a"
     assert one.push(euro[2]) == "\u20ac"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [byte_pair_metadata(["t h", "th e"]), score_metadata({"th": -1.0, "\u2581th": -2.0})],
+    ids=["byte pairs", "scores"],
+)
+def test_threads_may_share_a_tokenizer(metadata: dict[str, object]) -> None:
+    tokenizer = Tokenizer.from_metadata(metadata)
+    texts = ["the th \u20ac" * n + str(n) * n for n in range(60)]
+    want = [tokenizer.encode(text) for text in texts]
+    with ThreadPoolExecutor(8) as threads:
+        for ids in threads.map(lambda _: [tokenizer.encode(text) for text in texts], range(16)):
+            assert ids == want

@@ -30,7 +30,7 @@ COMMANDS = (
 
 
 class InOrder(click.Group):
-    """A group that lists its commands as they were added, and guesses at a wrong name."""
+    """A group that lists its commands as they were added."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -38,7 +38,7 @@ class InOrder(click.Group):
 
 @click.group(
     cls=InOrder,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
 )
 @click.version_option(__version__, prog_name="slipstream", message="%(prog)s %(version)s")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["bench_command"]
 
 
-@click.command("bench")
+@click.command("bench", short_help="Measure speed, also beside llama.cpp.")
 @click.argument("models", nargs=-1, metavar="[MODEL...]")
 @click.option(
     "--against",

@@ -7,7 +7,7 @@ import click
 
 from slipstream.apps.cli.console import say
 from slipstream.apps.cli.shared_options import load_options, model_option, sampling_options
-from slipstream.runtime.errors import ChatTemplateError
+from slipstream.runtime.errors import ChatTemplateError, PromptError
 
 if TYPE_CHECKING:
     from slipstream.runtime.llm import LLM
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["chat_command"]
 
 
-@click.command("chat")
+@click.command("chat", short_help="Talk with a model.")
 @model_option
 @click.option("--system", metavar="TEXT", help="System message: how the model should behave.")
 @sampling_options
@@ -42,6 +42,8 @@ def chat_command(
     from slipstream.runtime.catalogue import CATALOGUE
     from slipstream.runtime.sampling import SamplingOptions
 
+    if sys.stdin is None:
+        raise PromptError("nothing can be said: standard input is closed")
     SamplingOptions.from_user(**sampling)  # a wrong value should not wait for the model
     if model in CATALOGUE and not CATALOGUE[model].chat:  # nor should this wait for a pull
         raise base_model(model)
@@ -51,7 +53,7 @@ def chat_command(
         if llm.chat_template is None:
             raise base_model(model)
         conversation = Conversation(llm, system=system, sampling=sampling)
-        if sys.stdin is not None and sys.stdin.isatty():
+        if sys.stdin.isatty():
             welcome(llm, model)
             converse(conversation, terminal_entries())
         elif converse(conversation, piped_entries()):

@@ -12,7 +12,7 @@ from slipstream.offload.units import format_bytes
 __all__ = ["doctor_command"]
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Examine this machine and this installation.")
 @json_option
 def doctor_command(as_json: bool) -> None:
     """Examine this machine and this installation; measures the memory's read bandwidth."""

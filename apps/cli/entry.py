@@ -80,9 +80,10 @@ def message(error: Exception) -> str:
 
 def usage_message(error: click.UsageError) -> str:
     """Click's text, and which help to read."""
-    text = one_line(error.format_message()).rstrip(".")
+    text = one_line(error.format_message())
     command = error.ctx.command_path if error.ctx is not None else "slipstream"
-    return f"{text}. See `{command} --help`."
+    end = "" if text.endswith((".", "?", ")")) else "."
+    return f"{text}{end} See `{command} --help`."
 
 
 def show_warning(

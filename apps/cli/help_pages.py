@@ -6,7 +6,7 @@ from slipstream.apps.cli.app import COMMANDS, app
 
 __all__ = ["help_pages"]
 
-WIDTH = 100
+WIDTH = 100  # columns
 
 HEADING = """\
 # Command line
@@ -22,7 +22,7 @@ has gone.
 
 def help_pages() -> str:
     """The help of every command as one Markdown page."""
-    root = click.Context(app, info_name="slipstream", terminal_width=WIDTH, max_content_width=WIDTH)
+    root = click.Context(app, info_name="slipstream", terminal_width=WIDTH, **app.context_settings)
     pages = [HEADING, page("slipstream", app.get_help(root))]
     for command in COMMANDS:
         context = click.Context(command, info_name=command.name, parent=root)

@@ -15,8 +15,9 @@ def stopped_by_interrupt(stop: Callable[[], None]) -> Iterator[None]:
 
     `stop` runs in the main thread between two of its instructions, so it must only take a note.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread is told of signals, and may change what they do
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield  # only the main thread is told of signals; a job in the background ignores this one
         return
 
     def handle(signal_number: int, frame: FrameType | None) -> None:

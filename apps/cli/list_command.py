@@ -11,7 +11,7 @@ from slipstream.offload.units import format_bytes
 __all__ = ["list_command"]
 
 
-@click.command("list")
+@click.command("list", short_help="Show models and whether they are here.")
 @json_option
 def list_command(as_json: bool) -> None:
     """Show the models there are, and which of them are on this machine."""

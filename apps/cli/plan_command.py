@@ -8,7 +8,7 @@ from slipstream.apps.cli.shared_options import json_option, load_options
 __all__ = ["plan_command"]
 
 
-@click.command("plan")
+@click.command("plan", short_help="Say how a model would run here, and why.")
 @click.argument("model")
 @load_options
 @json_option

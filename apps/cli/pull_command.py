@@ -8,7 +8,7 @@ from slipstream.offload.units import format_bytes
 __all__ = ["pull_command"]
 
 
-@click.command("pull")
+@click.command("pull", short_help="Download models.")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 def pull_command(models: tuple[str, ...]) -> None:
     """Download models that `slipstream list` shows, or hf:org/repo:file.gguf.

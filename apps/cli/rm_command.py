@@ -8,7 +8,7 @@ from slipstream.offload.units import format_bytes
 __all__ = ["rm_command"]
 
 
-@click.command("rm")
+@click.command("rm", short_help="Delete a pulled model.")
 @click.argument("model")
 def rm_command(model: str) -> None:
     """Delete a model that was pulled, or what an interrupted pull left."""

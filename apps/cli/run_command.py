@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["run_command"]
 
 
-@click.command("run")
+@click.command("run", short_help="Answer one prompt.")
 @click.argument("prompt", required=False)
 @model_option
 @click.option("--system", metavar="TEXT", help="System message: how the model should behave.")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["tokenize_command"]
 
 
-@click.command("tokenize")
+@click.command("tokenize", short_help="Show the tokens of a text.")
 @click.argument("model")
 @click.argument("text")
 @click.option("--no-special", is_flag=True, help="Leave out the tokens that begin and end a text.")

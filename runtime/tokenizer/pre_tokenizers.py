@@ -4,8 +4,9 @@ Each name has a list of patterns applied one after the other, each to the pieces
 before left: every match and every stretch between matches is a piece. Source: the pre-tokenizer
 sections of the models' published tokenizer.json files, as far as llama.cpp follows them too.
 
-It departs from them for `tekken` and `gpt-4o`, whose upper and lower case it knows for ASCII only;
-here they are as published.
+llama.cpp departs from them where its regular expressions can't follow, and here they are as
+published: `tekken` and `gpt-4o` (it knows case for ASCII only, and takes combining marks for
+symbols), `deepseek-llm` and `deepseek-coder` (it leaves Unicode spaces out of wide ranges).
 """
 
 import re
@@ -60,6 +61,7 @@ _QWEN35 = (
     rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}"
     rf"| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_SPACES}"
 )
+_MINICPM5 = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}+|{_SYMBOLS}|{_SPACES}"
 _UFAKZEKA = rf"[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_SYMBOLS}|{_SPACES}"
 _SEED_CODER = (
     rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{_SPACES}"
@@ -120,6 +122,7 @@ _FAMILIES = {
         PreTokenizer(patterns=(_QWEN2,))
     ),
     "qwen35": PreTokenizer(patterns=(_QWEN35,)),
+    "minicpm5": PreTokenizer(patterns=(r"\p{N}{1,3}", _MINICPM5), ignore_merges=True),
     "ufakzeka": PreTokenizer(patterns=(_UFAKZEKA,)),
     "seed-coder": PreTokenizer(patterns=(_SEED_CODER,)),
     "bailingmoe bailingmoe2 llada-moe": PreTokenizer(patterns=(_BAILING,)),
@@ -140,7 +143,7 @@ _FAMILIES = {
     "deepseek-coder": PreTokenizer(
         patterns=(r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CHINESE_TO_HANGUL, r"\p{N}")
     ),
-    "deepseek-v3 hunyuan-dense joyai-llm": PreTokenizer(
+    "deepseek-v3 hunyuan-dense hy_v4 joyai-llm": PreTokenizer(
         patterns=(r"\p{N}{1,3}", _CHINESE_AND_KANA, _DEEPSEEK_3)
     ),
 }

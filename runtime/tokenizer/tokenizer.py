@@ -101,7 +101,7 @@ class Tokenizer:
         vocabulary = read_vocabulary(fields, {})
         merges = read_texts(fields, "tokenizer.ggml.merges")
         encoder = BytePairEncoder(vocabulary, merges, pre_tokenizer, fields.path)
-        return cls._adding(fields, vocabulary, encoder, adds_bos=pre_tokenizer.adds_bos)
+        return cls._assembled(fields, vocabulary, encoder, adds_bos=pre_tokenizer.adds_bos)
 
     @classmethod
     def _with_scores(cls, fields: TypedMetadata) -> Self:
@@ -115,10 +115,10 @@ class Tokenizer:
             scores.tolist(),
             adds_leading_space=fields.get_bool("tokenizer.ggml.add_space_prefix", True),
         )
-        return cls._adding(fields, vocabulary, encoder, adds_bos=True)
+        return cls._assembled(fields, vocabulary, encoder, adds_bos=True)
 
     @classmethod
-    def _adding(
+    def _assembled(
         cls,
         fields: TypedMetadata,
         vocabulary: Vocabulary,
@@ -149,7 +149,7 @@ class Tokenizer:
                         rendered chat templates
         A lone surrogate becomes U+FFFD: it is half a character, or a byte that was not UTF-8.
         """
-        text = _SURROGATES.sub("?", text)
+        text = _SURROGATES.sub("\ufffd", text)
         ids = [*self._prefix] if add_special else []
         special = self._all_special if parse_special else self._always_special
         after_special = True

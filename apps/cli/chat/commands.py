@@ -59,8 +59,8 @@ def show_help(conversation: Conversation, _: str) -> None:
     rows.append((" ".join(ENDINGS[:2]), "end the chat; Ctrl-D does too"))
     say("\n".join(aligned(rows)))
     say(
-        '\nEnter sends the message and Alt-Enter begins a new line. """ begins a message of '
-        'several lines, which ends with another """. Ctrl-C stops an answer.'
+        "\nEnter sends the message, Alt-Enter begins a new line. Ctrl-C stops an answer.\n"
+        'A message of several lines can also stand between two """, like a Python text.'
     )
 
 

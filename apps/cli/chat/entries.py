@@ -17,7 +17,7 @@ from slipstream.runtime.catalogue import models_folder
 
 __all__ = ["piped_entries", "terminal_entries"]
 
-PROMPT = ">>> "
+PROMPT = "\n>>> "
 CONTINUATION = "... "
 
 
