@@ -1,5 +1,6 @@
 """The one class that a user needs: a model that completes prompts and chats."""
 
+import operator
 import secrets
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,8 @@ from slipstream.runtime.session import Session
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
 
 __all__ = ["LLM"]
+
+_FORGOTTEN_WAIT_S = 5.0  # for the step under way when an LLM goes without having been closed
 
 
 class LLM:
@@ -86,7 +89,8 @@ class LLM:
     def _start(self, loaded: Loaded, options: Options) -> None:
         self._loaded = loaded
         self._seed = options.seed
-        self._finalizer = weakref.finalize(self, loaded.engine.close)
+        # The collector may run this anywhere, even in another engine's step: not to wait for good.
+        self._finalizer = weakref.finalize(self, loaded.engine.close, _FORGOTTEN_WAIT_S)
 
     # Text ----------------------------------------------------------------------------------
 
@@ -98,7 +102,7 @@ class LLM:
         return self.stream(prompt, **sampling).completion
 
     def stream(self, prompt: str | Sequence[int], **sampling: Any) -> TokenStream:
-        """Complete a prompt piece by piece; `.completion` has the whole afterwards."""
+        """Complete a prompt, text or token ids, piece by piece; `.completion` has the whole."""
         if isinstance(prompt, str):
             tokens = self.tokenizer.encode(prompt, parse_special=True)
         else:
@@ -150,7 +154,7 @@ class LLM:
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """What the model expects after each token: (T, V) float32.
 
-        Raises PromptError for no tokens or more than the context.
+        Raises PromptError for no tokens, more than the context, or what is no token id.
         """
         tokens = self._checked_ids(ids)
         self._check_length(tokens, self.plan.context)
@@ -189,7 +193,8 @@ class LLM:
 
     def close(self) -> None:
         """Stop running generations and let go of the model. Safe to call twice."""
-        self._finalizer()
+        self._loaded.engine.close()
+        self._finalizer.detach()
 
     def __enter__(self) -> Self:
         return self
@@ -216,7 +221,7 @@ class LLM:
             load_s=self._loaded.load_s,
         )
         self._loaded.engine.submit(generation)
-        return TokenStream(generation)
+        return TokenStream(generation, owner=self)
 
     def _check_length(self, tokens: list[int], limit: int) -> None:
         if not tokens:
@@ -229,7 +234,10 @@ class LLM:
             )
 
     def _checked_ids(self, ids: Sequence[int]) -> list[int]:
-        tokens = [int(each) for each in ids]
+        try:
+            tokens = [operator.index(each) for each in ids]
+        except TypeError as error:
+            raise PromptError(f"expected token ids, a sequence of whole numbers: {error}") from None
         wrong = next((each for each in tokens if not 0 <= each < self.config.vocab_size), None)
         if wrong is not None:
             raise PromptError(

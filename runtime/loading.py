@@ -14,7 +14,7 @@ from slipstream.runtime.backends import Backend, load_backend
 from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.engine import Engine
-from slipstream.runtime.engine.engine import COMPUTE_LOCK
+from slipstream.runtime.engine.step_loop import COMPUTE_LOCK
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
 from slipstream.runtime.kv_cache import KVCache
 from slipstream.runtime.models import ModelConfig, load_model, read_model_config
@@ -78,7 +78,7 @@ def load(
             backend.ops.set_num_threads(plan.threads)
             backend.ops.prepare(
                 {tensor.quant_type for tensor in file.tensors.values()},
-                _stage(progress, "compiling kernels for this CPU"),
+                _stage(progress, "compiling kernels for this CPU (once)"),
             )
             weights = load_model(file, config, backend, _stage(progress, "loading weights"))
     cache = KVCache(
@@ -87,7 +87,7 @@ def load(
         head_size=config.head_size,
         num_tokens=plan.kv_tokens,
     )
-    engine = Engine(weights, cache, backend, threads=plan.threads, capacity=plan.kv_tokens)
+    engine = Engine(weights, cache, backend, threads=plan.threads)
     return Loaded(
         path=path,
         config=config,

@@ -5,6 +5,7 @@ import dataclasses
 import shlex
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -70,19 +71,23 @@ def bench_command(
     from slipstream.apps.bench.speed import Workload
     from slipstream.offload.bandwidth import measured_read_bandwidth
     from slipstream.offload.machine import default_threads, probe
+    from slipstream.runtime.catalogue import resolve
     from slipstream.runtime.options import Options
 
-    Options(threads=threads)  # checked before anything is loaded
+    Options(threads=threads)  # this and the names are checked before anything is measured
+    paths = {model: resolve(model) for model in models or (DEFAULT_MODEL,)}
     machine = probe()
     threads = threads or default_threads(machine)
-    bandwidth = measured_read_bandwidth(threads, machine=machine, again=True)
+    # More threads than cores are refused on loading, and should not be started for this either.
+    num_readers = min(threads, machine.logical_cores)
+    bandwidth = measured_read_bandwidth(num_readers, machine=machine, again=True)
     machine = dataclasses.replace(machine, read_gb_per_s=bandwidth)
     workload = Workload(
         prefill_tokens=prefill, decode_tokens=decode, repeats=repeat, threads=threads
     )
     results = []
-    for model in models or (DEFAULT_MODEL,):
-        results.append(bench_model(model, workload, against))
+    for model, path in paths.items():
+        results.append(bench_model(model, path, workload, against))
         if not as_json:
             put("\n".join(aligned(rows(results[-1]))) + "\n")
     if as_json:
@@ -91,16 +96,14 @@ def bench_command(
         put_json(report(results, workload, machine, command=command, measured_at=now))
 
 
-def bench_model(model: str, workload: "Workload", against: str | None) -> "ModelResult":
+def bench_model(model: str, path: Path, workload: "Workload", against: str | None) -> "ModelResult":
     """Load one model on each side, measure, and let go of it."""
     from slipstream.apps.bench.llama_cpp_side import LlamaCppSide
     from slipstream.apps.bench.report import summarise
     from slipstream.apps.bench.slipstream_side import SlipstreamSide
     from slipstream.apps.bench.speed import measure, random_prompts
     from slipstream.apps.cli.progress import LoadProgress
-    from slipstream.runtime.catalogue import resolve
 
-    path = resolve(model)
     with contextlib.ExitStack() as stack:
         sides: list[Side] = []
         if against is not None:  # first, since it may be missing

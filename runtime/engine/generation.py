@@ -134,10 +134,15 @@ class Generation(Job):
 
 
 class TokenStream(Iterator[Piece]):
-    """Pieces of a generation as they come. Leaving it early, or `cancel`, stops the generation."""
+    """Pieces of a generation as they come. Leaving it early, or `cancel`, stops the generation.
 
-    def __init__(self, generation: Generation) -> None:
+    Threads that share one share its pieces; each of them hears of the end.
+    """
+
+    def __init__(self, generation: Generation, owner: object = None) -> None:
+        """`owner` is kept from being collected, and so from closing the engine, until the end."""
         self._generation = generation
+        self._owner = owner
         self._completion: Completion | None = None
 
     def __iter__(self) -> Self:
@@ -149,11 +154,12 @@ class TokenStream(Iterator[Piece]):
         event = self._generation.events.get()
         if isinstance(event, Piece):
             return event
+        self._generation.events.put(event)  # whoever asks again, or waits beside, hears the same
+        self._owner = None
         if isinstance(event, Completion):
             self._completion = event
             raise StopIteration
         self.cancel()
-        self._generation.events.put(event)  # whoever asks again hears the same
         raise event
 
     def cancel(self) -> None:

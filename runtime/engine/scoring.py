@@ -24,7 +24,11 @@ class Scoring(Job):
 
     def result(self) -> np.ndarray:
         """Wait for the logits."""
-        self._done.wait()
+        try:
+            self._done.wait()
+        except BaseException:  # Ctrl-C: nobody will ask for them again
+            self.cancelled = True
+            raise
         if self._error is not None:
             raise self._error
         return np.concatenate(self._rows)
@@ -47,4 +51,4 @@ class Scoring(Job):
         self._done.set()
 
     def cancel(self) -> None:
-        self.fail(EngineError("the engine was closed while it computed logits"))
+        self.fail(EngineError("computing logits was cancelled: the model was closed meanwhile"))

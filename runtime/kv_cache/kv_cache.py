@@ -8,9 +8,14 @@ import numpy as np
 from slipstream.runtime.kv_cache.placement import Placement
 from slipstream.runtime.step_batch import StepBatch
 
-__all__ = ["PAGE_SIZE", "CacheFullError", "KVCache"]
+__all__ = ["PAGE_SIZE", "CacheFullError", "KVCache", "pages_for"]
 
 PAGE_SIZE = 64  # tokens
+
+
+def pages_for(num_tokens: int) -> int:
+    """Pages that a sequence of so many tokens takes."""
+    return -(-num_tokens // PAGE_SIZE)
 
 
 class CacheFullError(RuntimeError):
@@ -37,7 +42,7 @@ class KVCache:
         self, *, num_layers: int, num_kv_heads: int, head_size: int, num_tokens: int
     ) -> None:
         """Room for `num_tokens` in all, in float16. Memory is touched only as pages fill."""
-        num_pages = -(-num_tokens // PAGE_SIZE)
+        self.num_pages = num_pages = pages_for(num_tokens)
         keys = (num_pages, num_kv_heads, head_size, PAGE_SIZE)
         values = (num_pages, num_kv_heads, PAGE_SIZE, head_size)
         self._layers = [
@@ -71,7 +76,7 @@ class KVCache:
         source = self._sequences[slot]
         if not 0 <= length <= source.length:
             raise ValueError(f"fork: expected a length up to {source.length}, got {length}")
-        num_pages = -(-length // PAGE_SIZE)
+        num_pages = pages_for(length)
         if num_pages > len(self._free):
             raise CacheFullError(f"KV cache: {num_pages} pages needed, {len(self._free)} free")
         copy = self.open()
@@ -141,7 +146,7 @@ class KVCache:
 
     def _pages_short(self, slot: int, num_new: int) -> int:
         stored = self._sequences[slot]
-        return max(0, -(-(stored.length + num_new) // PAGE_SIZE) - len(stored.pages))
+        return max(0, pages_for(stored.length + num_new) - len(stored.pages))
 
     def _move(self, stored: _Stored, kept: list[int]) -> None:
         pages = np.array(stored.pages)
@@ -154,6 +159,6 @@ class KVCache:
             values[to, :, at] = values[by, :, was]
 
     def _trim(self, stored: _Stored) -> None:
-        needed = -(-stored.length // PAGE_SIZE)
+        needed = pages_for(stored.length)
         self._free.extend(reversed(stored.pages[needed:]))
         del stored.pages[needed:]

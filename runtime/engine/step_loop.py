@@ -1,0 +1,115 @@
+"""The loop that admits, schedules, runs and advances every caller's job."""
+
+import threading
+import time
+
+import numpy as np
+
+from slipstream.runtime.backends import Backend
+from slipstream.runtime.engine.inbox import Inbox
+from slipstream.runtime.engine.job import Job
+from slipstream.runtime.engine.prefix_cache import PrefixCache
+from slipstream.runtime.engine.scheduler import PrefillPace, ScheduledStep, schedule
+from slipstream.runtime.errors import EngineError
+from slipstream.runtime.kv_cache import CacheFullError, KVCache, pages_for
+from slipstream.runtime.models import ForwardPass, Model, Workspace
+
+__all__ = ["COMPUTE_LOCK", "StepLoop"]
+
+# Models in one process take turns: each forward uses all the threads that it was given.
+COMPUTE_LOCK = threading.Lock()
+
+
+class StepLoop:
+    """What the engine's thread does. It alone holds the model, which goes when it ends."""
+
+    def __init__(
+        self, inbox: Inbox, model: Model, cache: KVCache, backend: Backend, num_threads: int
+    ) -> None:
+        self._inbox = inbox
+        self._model = model
+        self._cache = cache
+        self._backend = backend
+        self._num_threads = num_threads
+        self._prefixes = PrefixCache(cache)
+        self._pace = PrefillPace()
+        self._workspace = Workspace()
+        self._running: list[Job] = []
+
+    def run(self) -> None:
+        """Work until the inbox is closed; what has not ended by then is cancelled."""
+        while not self._inbox.closed:
+            try:
+                self._admit()
+                if self._running:
+                    step = schedule(self._running, self._pace.rows)
+                    self._advance(step, self._forward(step))
+            except Exception as error:  # a bug or no memory: its jobs hear of it, the engine lives
+                self._fail_running(error)
+        for job in [*self._running, *self._inbox.take_all(lambda _: True)]:
+            job.cancel()
+
+    def _admit(self) -> None:
+        """Wait for work, drop what was cancelled, and start jobs that fit beside the running."""
+        if not self._running:
+            self._inbox.wait()
+        for job in [each for each in self._running if each.cancelled]:
+            job.cancel()
+            self._release(job)
+        for job in self._inbox.take_all(lambda each: each.cancelled):
+            job.cancel()
+        while (next_job := self._inbox.take(self._fits)) is not None:
+            self._running.append(next_job)  # first, so that an error in its start is its own too
+            self._start(next_job)
+
+    def _fits(self, job: Job) -> bool:
+        """Whether its pages are free, now and however long the running jobs become."""
+        reserved = sum(pages_for(each.max_length) for each in self._running)
+        return not self._running or reserved + pages_for(job.max_length) <= self._cache.num_pages
+
+    def _start(self, job: Job) -> None:
+        if job.reuses_cache:
+            job.slot, job.cached = self._prefixes.take(job.tokens)
+        else:
+            job.slot = self._cache.open()
+        job.started(job.cached)
+
+    def _forward(self, step: ScheduledStep) -> np.ndarray:
+        """Logits of the step's wanted rows; idle sequences make room for its keys and values."""
+        while True:
+            try:
+                run = ForwardPass(step.batch, self._cache, self._backend, self._workspace)
+                break
+            except CacheFullError:
+                if not self._prefixes.evict_one():
+                    raise
+        with COMPUTE_LOCK:
+            start = time.perf_counter()
+            self._backend.ops.set_num_threads(self._num_threads)
+            logits = self._model.forward(run)
+            self._pace.observe(run.num_rows, time.perf_counter() - start)
+        return logits
+
+    def _advance(self, step: ScheduledStep, logits: np.ndarray) -> None:
+        for job, count, rows in step.jobs:
+            self._cache.commit(job.slot)
+            job.cached += count
+            try:
+                job.advance(logits[rows])
+            except Exception as error:  # this job's own: a sampler that bans every token
+                job.fail(error)
+            if job.finished:
+                self._release(job)
+
+    def _release(self, job: Job) -> None:
+        self._running.remove(job)
+        self._prefixes.keep(job.slot, job.tokens[: job.cached])
+
+    def _fail_running(self, cause: Exception) -> None:
+        failed, self._running = self._running, []
+        for job in failed:
+            error = EngineError(f"the engine met an unexpected error: {cause}")
+            error.__cause__ = cause
+            job.fail(error)
+            if job.slot >= 0:  # else it failed before it had one
+                self._cache.close(job.slot)

@@ -1,0 +1,67 @@
+"""`prepare` compiles all that a model needs: no token waits for a kernel."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slipstream.cpu_kernels import QuantType
+from slipstream.cpu_kernels.compiled.thread_pool import POOL
+from slipstream.runtime.errors import OptionError
+from slipstream.runtime.llm import LLM
+from support.tiny_gguf import ARCHITECTURES, write_tiny_model
+
+# Run in a fresh interpreter: in this one other tests have compiled for shapes of their own.
+PROGRAM = """
+import gc, sys
+from numba.core.registry import CPUDispatcher
+from slipstream.runtime.llm import LLM
+
+def compiled():
+    found = [each for each in gc.get_objects() if isinstance(each, CPUDispatcher)]
+    return {f"{each.py_func.__qualname__}{args}" for each in found for args in each.overloads}
+
+with LLM(sys.argv[1]) as llm:
+    before = compiled()
+    llm.generate("the and on we " * 20, max_tokens=10, seed=1)
+    llm.logits(llm.tokenize("the and"))
+    print(*sorted(compiled() - before), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_nothing_is_compiled_after_loading(tmp_path: Path, architecture: str) -> None:
+    path = tmp_path / "tiny.gguf"
+    # Norms are float32, matrices Q6_K, the embedding Q8_0: all three must be prepared.
+    write_tiny_model(
+        path,
+        architecture=architecture,
+        quant_type=QuantType.Q6_K,
+        embedding_type=QuantType.Q8_0,
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
+
+
+def test_each_model_gets_the_threads_that_were_asked_for(tmp_path: Path) -> None:
+    """The workers are shared: a model loaded later must not change an earlier one's."""
+    path = tmp_path / "tiny.gguf"
+    write_tiny_model(path, architecture="llama", quant_type=QuantType.Q8_0)
+    with LLM(path, threads=1) as one:
+        try:
+            two = LLM(path, threads=2)
+        except OptionError as error:
+            pytest.skip(str(error))
+        for llm, num_threads in ((one, 1), (two, 2), (one, 1)):
+            assert llm.plan.threads == num_threads
+            llm.generate("the", max_tokens=2)
+            assert POOL.num_threads == num_threads
+        two.close()
