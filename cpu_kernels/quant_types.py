@@ -59,8 +59,3 @@ class QuantType(enum.Enum):
                 f"a row of {columns} columns is not a whole number of blocks"
             )
         return num_blocks * self.block_bytes
-
-    @property
-    def bits_per_weight(self) -> float:
-        """Average storage, scales included."""
-        return 8 * self.block_bytes / self.block_columns

@@ -48,6 +48,7 @@ def measured_read_bandwidth(
     which other programs used the memory too.
     """
     machine = machine or probe()
+    threads = min(threads, machine.logical_cores)  # the planner refuses more; start no more here
     file = file or cache_file()
     key = f"{machine.cpu_name}, {machine.logical_cores} logical cores, {threads} threads"
     figures = _load(file)
@@ -58,8 +59,9 @@ def measured_read_bandwidth(
 
 
 def cache_file() -> Path:
-    """Where measured figures are remembered, in the user's cache folder."""
-    return platformdirs.user_cache_path("slipstream", appauthor=False) / "bandwidth.json"
+    """Where measured figures are remembered: beside the compiled kernels."""
+    folder = os.environ.get("SLIPSTREAM_CACHE") or platformdirs.user_cache_dir("slipstream")
+    return Path(folder) / "bandwidth.json"
 
 
 def time_reads(threads: int, *, buffer_bytes: int = SMALLEST_BUFFER_BYTES) -> float:

@@ -8,7 +8,7 @@ so each is the smallest found from the process's own group up to the root of the
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from slipstream.offload.kernel_files import read_fields, read_int, read_text
+from slipstream.offload.linux_files import read_fields, read_int, read_text
 
 __all__ = ["MemoryLimit", "cpu_quota", "memory_limit"]
 

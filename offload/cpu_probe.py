@@ -13,7 +13,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 import psutil
 
-from slipstream.offload.kernel_files import (
+from slipstream.offload.linux_files import (
     parse_cpu_list,
     read_cpu_list,
     read_fields,
@@ -23,7 +23,7 @@ from slipstream.offload.kernel_files import (
 
 __all__ = ["Cores", "cpu_name", "instruction_sets", "last_level_cache_bytes", "read_cores"]
 
-# LLVM's name of each instruction set that a kernel here can use, and the name that users know.
+# LLVM's names of the instruction sets that matter for inference, and the names users know.
 INSTRUCTION_SETS = {
     "avx2": "avx2",
     "fma": "fma",

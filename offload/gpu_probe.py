@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slipstream.offload.kernel_files import read_text
+from slipstream.offload.linux_files import read_text
 
 __all__ = ["Gpu", "find_gpus", "load_nvml"]
 

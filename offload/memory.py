@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 
 from slipstream.offload.control_group import memory_limit
-from slipstream.offload.kernel_files import read_fields
+from slipstream.offload.linux_files import read_fields
 
 __all__ = ["Ram", "ram_margin_bytes", "read_ram"]
 

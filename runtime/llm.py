@@ -214,7 +214,7 @@ class LLM:
         )
         generation = Generation(
             tokens,
-            Sampler(options, seed=seed, vocab_size=self.config.vocab_size),
+            Sampler(options, seed=seed, vocab_size=self.tokenizer.vocab_size),
             self.tokenizer,
             max_length=min(context, limit),
             seed=seed,

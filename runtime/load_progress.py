@@ -12,7 +12,7 @@ _PATIENCE_S = 0.5  # a stage shorter than this is not worth a line
 
 def terminal_progress() -> Progress | None:
     """Progress on standard error, rewritten in place; None when it is not a terminal."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         return None
     started: dict[str, float] = {}
 

@@ -1,5 +1,6 @@
 """From a model's name to everything that runs it: file, plan, weights, cache, engine."""
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,19 +14,17 @@ from slipstream.offload.planner import plan_cpu
 from slipstream.runtime.backends import Backend, load_backend
 from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.checkpoint import ModelFile
-from slipstream.runtime.engine import Engine
+from slipstream.runtime.engine import LARGEST_CHUNK, Engine, Scoring
 from slipstream.runtime.engine.step_loop import COMPUTE_LOCK
-from slipstream.runtime.errors import MemoryBudgetError, OptionError
+from slipstream.runtime.errors import CheckpointError, MemoryBudgetError, OptionError
 from slipstream.runtime.kv_cache import KVCache
-from slipstream.runtime.models import ModelConfig, load_model, read_model_config
+from slipstream.runtime.models import ModelConfig, head_name, load_model, read_model_config
 from slipstream.runtime.options import Options
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
 
 __all__ = ["Loaded", "Progress", "load", "plan_model"]
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
-
-_LARGEST_STEP = 512  # rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +45,7 @@ def plan_model(model: str | Path, options: Options, backend_name: str = "auto") 
 
     Raises as `load` does.
     """
-    with ModelFile.open(resolve(str(model))) as file:
+    with ModelFile.open(resolve(model)) as file:
         return _plan(file, read_model_config(file), options, load_backend(backend_name))
 
 
@@ -63,15 +62,16 @@ def load(
     Raises CatalogueError, CheckpointError, UnsupportedError, OptionError, MemoryBudgetError.
     """
     start = time.perf_counter()
-    path = resolve(str(model))
+    path = resolve(model)
     with ModelFile.open(path) as file:
         config = read_model_config(file)
         backend = load_backend(backend_name)
         plan = _plan(file, config, options, backend)
         tokenizer = Tokenizer.from_metadata(file.metadata, path=path)
         if tokenizer.vocab_size > config.vocab_size:
-            raise OptionError(
-                f"{path}: {tokenizer.vocab_size} tokens but {config.vocab_size} embedding rows"
+            raise CheckpointError(
+                f"{path}: {tokenizer.vocab_size} tokens but {config.vocab_size} embedding rows; "
+                "the file is damaged"
             )
         chat_template = ChatTemplate.from_metadata(file.metadata, tokenizer)
         with COMPUTE_LOCK:
@@ -120,28 +120,21 @@ def _plan(file: ModelFile, config: ModelConfig, options: Options, backend: Backe
 
 def _footprint(file: ModelFile, config: ModelConfig, backend: Backend) -> Footprint:
     """What the model costs. An embedding that is not also the head stays in the file."""
-    head = "output.weight" if "output.weight" in file.tensors else "token_embd.weight"
+    head = head_name(file.tensors)
     packed = sum(
         backend.ops.weight_bytes(tensor.quant_type, *tensor.shape)
         for tensor in file.tensors.values()
-        if len(tensor.shape) == 2 and tensor.name in (head, *_layer_matrices(file))
+        if len(tensor.shape) == 2 and (tensor.name == head or tensor.name.startswith("blk."))
     )
     widest = max(config.feed_forward_size, config.hidden_size, config.num_heads * config.head_size)
     return Footprint(
         weights_bytes=packed,
         read_bytes_per_token=packed,
         kv_bytes_per_token=config.kv_bytes_per_token,
-        workspace_bytes=4 * (_LARGEST_STEP * 6 * widest + 64 * config.vocab_size),
+        workspace_bytes=4 * (LARGEST_CHUNK * 6 * widest + Scoring.chunk_limit * config.vocab_size),
         trained_context=config.context_length,
     )
 
 
-def _layer_matrices(file: ModelFile) -> set[str]:
-    return {name for name in file.tensors if name.startswith("blk.")}
-
-
 def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
-    if progress is None:
-        return None
-    tell = progress
-    return lambda done, total: tell(stage, done, total)
+    return None if progress is None else functools.partial(progress, stage)

@@ -35,7 +35,7 @@ class Options:
                 f"speculate: this version decodes one token a step ('auto' or 'off'), "
                 f"got {self.speculate!r}"
             )
-        if self.draft is not None and self.draft != "auto":
+        if self.draft is not None:
             raise OptionError(
                 f"draft: speculative decoding is not in this version, so {self.draft!r} can't be "
                 "used; leave it out"

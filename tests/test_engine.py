@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import signal
 import threading
 import time
 import weakref
@@ -110,6 +111,12 @@ def test_logprobs_come_with_pieces_and_completion(eight: ScriptedEngine) -> None
     assert [each for piece in pieces for each in piece.logprobs] == list(logprobs)
     assert all(each.top_ids == (each.token_id, 0) for each in logprobs)
     assert eight.stream([7], max_length=5).completion.logprobs == ()
+
+
+def test_rows_of_the_embedding_that_are_no_tokens_are_never_taken(eight: ScriptedEngine) -> None:
+    done = eight.stream([1495], max_length=60, num_tokens=1500, logprobs=1).completion
+    assert done.token_ids == (1496, 1497, 1498, 1499)  # 1500 would be next; of the rest, the first
+    assert done.finish_reason == "stop"
 
 
 # Scheduling ------------------------------------------------------------------------------
@@ -250,6 +257,31 @@ def test_threads_that_share_a_stream_all_hear_of_its_end(eight: ScriptedEngine) 
             stream = eight.stream([1], max_length=30)
             heard = list(threads.map(completion_of, [stream] * 4))
             assert heard == [stream.completion] * 4
+
+
+def test_an_interrupted_wait_stops_the_generation(eight: ScriptedEngine) -> None:
+    """Ctrl-C in `completion`; the traceback that keeps the stream alive must not keep it going."""
+    eight.model.gate.clear()
+    stream = eight.stream([1], max_length=100)
+    main = threading.main_thread().ident
+    threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        _ = stream.completion
+    eight.model.gate.set()
+    assert stream.completion.finish_reason == "cancelled"
+
+
+def test_interrupted_scoring_is_stopped(eight: ScriptedEngine) -> None:
+    eight.model.gate.clear()
+    job = eight.score(list(range(300)))
+    main = threading.main_thread().ident
+    threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        job.result()
+    eight.model.gate.set()
+    with pytest.raises(EngineError, match="cancelled"):
+        job.result()
+    assert eight.model.steps == [64]
 
 
 def test_close_cancels_what_runs_and_what_waits(eight: ScriptedEngine) -> None:

@@ -12,7 +12,7 @@ from slipstream.offload import cpu_probe, gpu_probe
 from slipstream.offload.control_group import cpu_quota, memory_limit
 from slipstream.offload.cpu_probe import instruction_sets, last_level_cache_bytes, read_cores
 from slipstream.offload.gpu_probe import Gpu, find_gpus
-from slipstream.offload.kernel_files import parse_cpu_list
+from slipstream.offload.linux_files import parse_cpu_list
 from slipstream.offload.machine import Machine, default_threads, explain_default_threads, probe
 from slipstream.offload.memory import read_ram
 

@@ -10,8 +10,8 @@ import pytest
 
 from slipstream.cpu_kernels import QuantType, ShapeError, reference
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS, runnable
+from slipstream.cpu_kernels.compiled.matmul_tile_kernels import tile_addresses
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
-from slipstream.cpu_kernels.compiled.tile_kernels import tile_addresses
 from support.op_backends import OTHER_BACKENDS, load_ops
 from support.op_tolerances import MATMUL_ROUNDED, assert_close, matmul_limit
 from support.random_blocks import random_rows

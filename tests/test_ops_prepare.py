@@ -10,6 +10,7 @@ from slipstream.cpu_kernels import QuantType
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.llm import LLM
+from support.roomy_machine import ROOMY, roomy_machine
 from support.tiny_gguf import ARCHITECTURES, write_tiny_model
 
 # Run in a fresh interpreter: in this one other tests have compiled for shapes of their own.
@@ -41,7 +42,7 @@ def test_nothing_is_compiled_after_loading(tmp_path: Path, architecture: str) ->
         embedding_type=QuantType.Q8_0,
     )
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(path)],
+        [sys.executable, "-c", ROOMY + PROGRAM, str(path)],
         capture_output=True,
         text=True,
         check=False,
@@ -55,7 +56,7 @@ def test_each_model_gets_the_threads_that_were_asked_for(tmp_path: Path) -> None
     """The workers are shared: a model loaded later must not change an earlier one's."""
     path = tmp_path / "tiny.gguf"
     write_tiny_model(path, architecture="llama", quant_type=QuantType.Q8_0)
-    with LLM(path, threads=1) as one:
+    with roomy_machine(), LLM(path, threads=1) as one:
         try:
             two = LLM(path, threads=2)
         except OptionError as error:

@@ -78,9 +78,7 @@ def bench_command(
     paths = {model: resolve(model) for model in models or (DEFAULT_MODEL,)}
     machine = probe()
     threads = threads or default_threads(machine)
-    # More threads than cores are refused on loading, and should not be started for this either.
-    num_readers = min(threads, machine.logical_cores)
-    bandwidth = measured_read_bandwidth(num_readers, machine=machine, again=True)
+    bandwidth = measured_read_bandwidth(threads, machine=machine, again=True)
     machine = dataclasses.replace(machine, read_gb_per_s=bandwidth)
     workload = Workload(
         prefill_tokens=prefill, decode_tokens=decode, repeats=repeat, threads=threads

@@ -10,7 +10,6 @@ import click
 
 from slipstream.apps.cli.app import app
 from slipstream.apps.cli.console import one_line, say
-from slipstream.offload.errors import PlanError
 from slipstream.runtime.errors import SlipstreamError
 
 __all__ = ["FAILED", "INTERRUPTED", "PIPE_CLOSED", "WRONG_USAGE", "main", "run"]
@@ -66,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
 def message(error: Exception) -> str:
     """One line for an error: its own text when it was meant for users."""
     text = one_line(str(error))
-    if isinstance(error, SlipstreamError | PlanError | click.ClickException):
+    if isinstance(error, SlipstreamError | click.ClickException):
         return text
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror

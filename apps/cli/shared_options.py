@@ -9,7 +9,7 @@ __all__ = ["json_option", "load_options", "model_option", "sampling_options", "s
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# Not imported from the runtime: --help should not wait for NumPy. Tests compare the two.
+# Not imported from the catalogue, which takes 0.1 s: --help should not wait. Tests compare them.
 DEFAULT_MODEL = "smollm2-135m"
 
 model_option = click.option(

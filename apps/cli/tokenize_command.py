@@ -29,7 +29,7 @@ def tokenize_command(
     from slipstream.runtime.tokenizer import Tokenizer
 
     with ModelFile.open(resolve(model)) as file:
-        tokenizer = Tokenizer.from_metadata(file.metadata)
+        tokenizer = Tokenizer.from_metadata(file.metadata, path=file.path)
     if text == "-":
         text = piped_text()
     ids = tokenizer.encode(text, add_special=not no_special, parse_special=parse_special)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from slipstream.cpu_kernels.compiled.addresses import address_of, half_to_float32
 from slipstream.cpu_kernels.compiled.attention_tile import (
     KEYS_A_BLOCK,
     TILE_QUERIES,
@@ -10,7 +11,6 @@ from slipstream.cpu_kernels.compiled.attention_tile import (
 )
 from slipstream.cpu_kernels.compiled.cache import kernel
 from slipstream.cpu_kernels.compiled.exponential import exp_f32
-from slipstream.cpu_kernels.compiled.memory import address_of, half_to_float32
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
 from slipstream.cpu_kernels.compiled.work_sharing import outline, run_items
 from slipstream.cpu_kernels.errors import expect_multiple

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from slipstream.cpu_kernels.compiled.addresses import bits_to_float32
 from slipstream.cpu_kernels.compiled.cache import kernel
-from slipstream.cpu_kernels.compiled.memory import bits_to_float32
 
 _LOG2_E = np.float32(1.4426950408889634)
 _LN2_HIGH = np.float32(0.693359375)  # exact in 9 bits: n * _LN2_HIGH is exact

@@ -8,12 +8,12 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from slipstream.cpu_kernels.compiled.addresses import address_of, aligned_empty
 from slipstream.cpu_kernels.compiled.cache import kernel
-from slipstream.cpu_kernels.compiled.memory import address_of, aligned_empty
+from slipstream.cpu_kernels.compiled.matmul_tile import TILE_ROWS, TILE_SIGNATURE
 from slipstream.cpu_kernels.compiled.panel_format import BLOCK_COLUMNS, PANEL_ROWS
 from slipstream.cpu_kernels.compiled.quantize_rows import RECORD, quantize_row
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
-from slipstream.cpu_kernels.compiled.tile import TILE_ROWS, TILE_SIGNATURE
 from slipstream.cpu_kernels.compiled.weight import Weight
 from slipstream.cpu_kernels.compiled.work_sharing import outline, run_items
 from slipstream.cpu_kernels.errors import expect_float32
@@ -32,8 +32,8 @@ def matmul(
 ) -> np.ndarray:
     """out = x @ weight.T + bias, added to what `out` holds when `accumulate`.
 
-    x      : (M, K) float32, C-contiguous
-    weight : (N, K) packed
+    x      : (M, C) float32, C-contiguous
+    weight : (N, C) packed
     bias   : (N,) float32
     out    : (M, N) float32, C-contiguous, written and returned
     Quantised weights meet activations rounded to int8, 32 columns a scale. Row m of the result is

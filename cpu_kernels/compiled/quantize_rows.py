@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from slipstream.cpu_kernels.compiled.addresses import bits_to_float32, magnitude_bits
 from slipstream.cpu_kernels.compiled.cache import kernel
-from slipstream.cpu_kernels.compiled.memory import bits_to_float32, magnitude_bits
 from slipstream.cpu_kernels.compiled.panel_format import BLOCK_COLUMNS
 
 RECORD = 4  # float32 in a scale record: scale, scale * sums of columns 0-15, 16-31 and 0-31
@@ -15,9 +15,9 @@ RECORD = 4  # float32 in a scale record: scale, scale * sums of columns 0-15, 16
 def quantize_row(x: Any, q: Any, records: Any) -> None:
     """Quantise one row: q = round(x / scale), scale = max|x| / 127 over 32 columns.
 
-    x       : (K,) float32
-    q       : (K,) int8, written
-    records : (K / 32, 4) float32, written
+    x       : (C,) float32
+    q       : (C,) int8, written
+    records : (C / 32, 4) float32, written
     NaN or infinity makes the block's scale NaN or infinite, so it shows in every product.
     """
     for b in range(x.shape[0] // BLOCK_COLUMNS):

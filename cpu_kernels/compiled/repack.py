@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
+from slipstream.cpu_kernels.compiled.addresses import aligned_empty
 from slipstream.cpu_kernels.compiled.cache import kernel
-from slipstream.cpu_kernels.compiled.memory import aligned_empty
 from slipstream.cpu_kernels.compiled.panel_format import (
     BLOCK_COLUMNS,
     FLOAT_DTYPES,

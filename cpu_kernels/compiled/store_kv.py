@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from slipstream.cpu_kernels.compiled.addresses import float32_to_half
 from slipstream.cpu_kernels.compiled.cache import kernel
-from slipstream.cpu_kernels.compiled.memory import float32_to_half
 from slipstream.cpu_kernels.errors import expect_dtype, expect_shape
 
 

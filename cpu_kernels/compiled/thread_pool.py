@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from slipstream.cpu_kernels.compiled.memory import aligned_empty
+from slipstream.cpu_kernels.compiled.addresses import aligned_empty
 from slipstream.cpu_kernels.compiled.work_sharing import LIMIT, STATE_WORDS, work
 
 _PATIENCE = 20_000  # looks of about 25 ns: 0.5 ms, longer than the gap between two steps

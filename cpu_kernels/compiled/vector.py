@@ -44,8 +44,6 @@ class Emitter:
         self.builder = builder
         self.instruction_set = instruction_set
 
-    # Addresses and loops -------------------------------------------------------------------
-
     def address(self, base: ir.Value, *offsets: ir.Value | int) -> ir.Value:
         """`base` (int64) plus byte offsets."""
         for offset in offsets:
@@ -63,8 +61,6 @@ class Emitter:
         limit = ir.Constant(I64, count) if isinstance(count, int) else count
         with cgutils.for_range(self.builder, limit, intp=I64) as running:
             yield running.index
-
-    # Memory --------------------------------------------------------------------------------
 
     def load(self, kind: ir.Type, address: ir.Value) -> ir.Value:
         """Load `kind` from any byte address."""
@@ -91,8 +87,6 @@ class Emitter:
     def splat_f32(self, address: ir.Value) -> ir.Value:
         """The float32 at `address` in all lanes."""
         return self.splat(self.load(F32, address))
-
-    # Conversions to 16 lanes of float32 ----------------------------------------------------
 
     def load_floats(self, dtype: str, address: ir.Value) -> ir.Value:
         """Load 16 values of `dtype` ("f32", "f16" or "bf16") as float32."""
@@ -121,8 +115,6 @@ class Emitter:
         """int32 lanes to float32 lanes."""
         return self.builder.sitofp(value, F32x16)
 
-    # Constants and arithmetic --------------------------------------------------------------
-
     def ints(self, value: int) -> ir.Constant:
         return ir.Constant(I32x16, [value] * LANES)
 
@@ -138,8 +130,6 @@ class Emitter:
         return self.builder.call(
             self._intrinsic("llvm.fma.v16f32", F32x16, [F32x16] * 3), [a, b, c]
         )
-
-    # Bytes ---------------------------------------------------------------------------------
 
     def bits(self, value: ir.Value, *, start: int, width: int, to: int = 0) -> ir.Value:
         """Of every byte, the `width` bits from `start`, moved to bit `to`."""

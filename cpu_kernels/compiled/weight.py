@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from slipstream.cpu_kernels.compiled.matmul_tile_kernels import tile_addresses
 from slipstream.cpu_kernels.compiled.panel_format import PANEL_ROWS
 from slipstream.cpu_kernels.compiled.repack import panel_bytes, repack
-from slipstream.cpu_kernels.compiled.tile_kernels import tile_addresses
 from slipstream.cpu_kernels.errors import ShapeError
 from slipstream.cpu_kernels.quant_types import QuantType
 

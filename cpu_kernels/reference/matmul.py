@@ -16,8 +16,8 @@ def matmul(
 ) -> np.ndarray:
     """out = x @ weight.T + bias, added to what `out` holds when `accumulate`.
 
-    x      : (M, K) float32, C-contiguous
-    weight : (N, K)
+    x      : (M, C) float32, C-contiguous
+    weight : (N, C)
     bias   : (N,) float32
     out    : (M, N) float32, C-contiguous, written and returned
     Raises ShapeError when shapes do not fit.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import filelock
 
+from slipstream.offload.units import format_bytes
 from slipstream.runtime.catalogue.entries import CatalogueEntry
 from slipstream.runtime.catalogue.names import HubName, looks_like_path, parse_name, unknown_name
 from slipstream.runtime.catalogue.pip_source import PipSource
@@ -133,8 +134,8 @@ def check_room(folder: Path, needed_bytes: int) -> None:
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
         raise DownloadError(
-            f"Not enough disk room: {needed_bytes / 1e6:,.0f} MB needed, "
-            f"{free_bytes / 1e6:,.0f} MB free in {models_folder()}. Free some, or set "
+            f"Not enough disk room: {format_bytes(needed_bytes)} needed, "
+            f"{format_bytes(free_bytes)} free in {models_folder()}. Free some, or set "
             "SLIPSTREAM_HOME to a folder on another disk."
         )
 

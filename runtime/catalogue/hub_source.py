@@ -118,9 +118,8 @@ class HubSource:
         )
         with request as response:
             hf_raise_for_status(response)
-            if (
-                response.status_code != HTTPStatus.PARTIAL_CONTENT
-            ):  # the server sends all of it again
+            sends_rest = response.status_code == HTTPStatus.PARTIAL_CONTENT
+            if not sends_rest:
                 part.seek(0)
             for chunk in response.iter_bytes(CHUNK_BYTES):
                 part.write(chunk)

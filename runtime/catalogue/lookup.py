@@ -11,11 +11,12 @@ from slipstream.runtime.errors import CatalogueError
 def resolve(model: str | os.PathLike[str]) -> Path:
     """The local file of a catalogue name, `hf:org/repo:file.gguf` or path; downloads nothing.
 
-    A name wins over a file called the same in the current folder; write ./name for that one.
+    A name wins over a file called the same in the current folder; write ./name for that one,
+    or give a `Path`, which is never a name.
     Raises CatalogueError that says what to do when there is no such file here.
     """
     text = os.fspath(model)
-    name = parse_name(text)
+    name = parse_name(text) if isinstance(model, str) else None
     if name is None:
         return local_file(text)
     path = path_of(name)

@@ -6,6 +6,7 @@ from slipstream.runtime.backends import Backend
 from slipstream.runtime.engine.inbox import Inbox
 from slipstream.runtime.engine.job import Job
 from slipstream.runtime.engine.step_loop import StepLoop
+from slipstream.runtime.errors import EngineError
 from slipstream.runtime.kv_cache import KVCache
 from slipstream.runtime.models import Model
 
@@ -23,8 +24,12 @@ class Engine:
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Queue a job. Raises EngineError when the engine is closed."""
+        """Queue a job. Raises EngineError when the engine is closed or stayed behind in a fork."""
         self._inbox.put(job)
+        if not self._thread.is_alive() and not self._inbox.closed:
+            raise EngineError(
+                "the model was loaded by another process, which forked this one; load it here"
+            )
 
     def close(self, timeout_s: float | None = None) -> None:
         """Stop after the step under way and let go of the model; unfinished jobs are cancelled.

@@ -59,11 +59,12 @@ class Generation(Job):
             return
         if not self._first_token_s:
             self._first_token_s = time.perf_counter()
-        token = self._sampler.sample(logits[0], self.tokens)
+        row = logits[0, : self._sampler.vocab_size]  # some embeddings are padded beyond the tokens
+        token = self._sampler.sample(row, self.tokens)
         if token in self._end_ids:
             self._finish("stop")
             return
-        self._emit(token, logits[0])
+        self._emit(token, row)
         self.tokens.append(token)
         if self._stop.matched is not None:
             self._finish("stop")
@@ -151,7 +152,11 @@ class TokenStream(Iterator[Piece]):
     def __next__(self) -> Piece:
         if self._completion is not None:
             raise StopIteration
-        event = self._generation.events.get()
+        try:
+            event = self._generation.events.get()
+        except BaseException:  # Ctrl-C while waiting: the caller has left
+            self.cancel()
+            raise
         if isinstance(event, Piece):
             return event
         self._generation.events.put(event)  # whoever asks again, or waits beside, hears the same

@@ -4,7 +4,9 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-__all__ = ["Job"]
+__all__ = ["LARGEST_CHUNK", "Job"]
+
+LARGEST_CHUNK = 512  # rows of one sequence in a step
 
 
 class Job(ABC):
@@ -18,7 +20,7 @@ class Job(ABC):
     """
 
     reuses_cache = True
-    chunk_limit = 512
+    chunk_limit = LARGEST_CHUNK
 
     def __init__(self, tokens: list[int], max_length: int) -> None:
         self.tokens = tokens

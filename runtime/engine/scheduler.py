@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slipstream.runtime.engine.job import Job
+from slipstream.runtime.engine.job import LARGEST_CHUNK, Job
 from slipstream.runtime.step_batch import StepBatch
 
 __all__ = ["PrefillPace", "ScheduledStep", "schedule"]
@@ -16,7 +16,7 @@ class PrefillPace:
     arXiv:2403.02310.
     """
 
-    SMALLEST, LARGEST = 32, 512
+    SMALLEST = 32
 
     def __init__(self, target_s: float = 0.5) -> None:
         self._target_s = target_s
@@ -27,7 +27,7 @@ class PrefillPace:
         if rows < self.SMALLEST:
             return
         fitting = int(self._target_s * rows / seconds) // self.SMALLEST * self.SMALLEST
-        self.rows = max(self.SMALLEST, min(self.LARGEST, fitting, 2 * self.rows))
+        self.rows = max(self.SMALLEST, min(LARGEST_CHUNK, fitting, 2 * self.rows))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ class Placement:
     """The places of a step's M rows.
 
     pages, offsets : (M,) int32, page and place in it of each row's key and value
+    positions      : (M,) int32, of each row in its sequence
     """
 
     pages: np.ndarray

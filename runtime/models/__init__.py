@@ -1,5 +1,6 @@
 """Model architectures: one file each, named as the model files name them."""
 
+from slipstream.runtime.models.blocks import head_name
 from slipstream.runtime.models.config import ModelConfig
 from slipstream.runtime.models.forward_pass import ForwardPass, Workspace
 from slipstream.runtime.models.registry import ARCHITECTURES, Model, load_model, read_model_config
@@ -10,6 +11,7 @@ __all__ = [
     "Model",
     "ModelConfig",
     "Workspace",
+    "head_name",
     "load_model",
     "read_model_config",
 ]

@@ -1,5 +1,6 @@
 """The two blocks of a transformer layer, as all architectures here build them."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,7 +11,7 @@ from slipstream.runtime.models.forward_pass import ForwardPass
 from slipstream.runtime.models.rope import RopeTable
 from slipstream.runtime.models.weights import WeightLoader
 
-__all__ = ["Attention", "GatedFeedForward", "Head"]
+__all__ = ["Attention", "GatedFeedForward", "Head", "head_name"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,7 @@ class Head:
     @classmethod
     def load(cls, weights: WeightLoader, config: ModelConfig) -> Self:
         c = config
-        name = "output.weight" if weights.has("output.weight") else "token_embd.weight"
+        name = head_name(weights.names)
         return cls(
             norm=weights.vector("output_norm.weight", c.hidden_size),
             output=weights.matrix(name, c.vocab_size, c.hidden_size),
@@ -115,3 +116,8 @@ class Head:
         """(W, V) of the step's wanted rows."""
         h = step.norm(step.wanted(x), self.norm, self.rms_eps)
         return step.linear(h, self.output, "logits")
+
+
+def head_name(names: Container[str]) -> str:
+    """The tensor that makes logits: the embedding where the file has no other."""
+    return "output.weight" if "output.weight" in names else "token_embd.weight"

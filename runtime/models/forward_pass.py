@@ -42,7 +42,7 @@ class ForwardPass:
         self._ops = backend.ops
         self._workspace = workspace
         self._placement = cache.place(batch)
-        self._angles: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._angles: dict[RopeTable, tuple[np.ndarray, np.ndarray]] = {}
 
     def embed(self, embedding: Embedding, scale: float = 1.0) -> np.ndarray:
         """Embedding rows of the batch's tokens times `scale`, (M, C)."""
@@ -54,8 +54,8 @@ class ForwardPass:
     def norm(self, x: np.ndarray, weight: np.ndarray, eps: float, name: str = "norm") -> np.ndarray:
         """RMS norm of x (M, C) into the buffer `name`."""
         out = self._workspace.take(name, *x.shape)
-        normed: np.ndarray = self._ops.rms_norm(x, weight, eps, out=out)
-        return normed
+        self._ops.rms_norm(x, weight, eps, out=out)
+        return out
 
     def norm_heads(self, x: np.ndarray, weight: np.ndarray, eps: float) -> None:
         """RMS norm of each head of x (M, H, D), in place."""
@@ -67,8 +67,8 @@ class ForwardPass:
     ) -> np.ndarray:
         """x @ weight.T + bias into the buffer `name`, (M, N)."""
         out = self._workspace.take(name, x.shape[0], weight.rows)
-        product: np.ndarray = self._ops.matmul(x, weight, bias=bias, out=out)
-        return product
+        self._ops.matmul(x, weight, bias=bias, out=out)
+        return out
 
     def add_linear(
         self, to: np.ndarray, x: np.ndarray, weight: Any, bias: np.ndarray | None = None
@@ -82,9 +82,9 @@ class ForwardPass:
 
     def rotate(self, x: np.ndarray, table: RopeTable) -> None:
         """Rotary embedding of x (M, H, D) at the rows' positions, in place."""
-        if id(table) not in self._angles:
-            self._angles[id(table)] = table.angles(self._batch.positions)
-        cos, sin = self._angles[id(table)]
+        if table not in self._angles:
+            self._angles[table] = table.angles(self._batch.positions)
+        cos, sin = self._angles[table]
         self._ops.rope(x, cos, sin, interleaved=table.interleaved)
 
     def attend(
@@ -114,8 +114,8 @@ class ForwardPass:
 
     def gated(self, gate: np.ndarray, up: np.ndarray, activation: str) -> np.ndarray:
         """activation(gate) * up, in the memory of `gate`."""
-        product: np.ndarray = self._ops.gated_activation(gate, up, activation, out=gate)
-        return product
+        self._ops.gated_activation(gate, up, activation, out=gate)
+        return gate
 
     def wanted(self, x: np.ndarray) -> np.ndarray:
         """The rows of x whose logits are asked for, (W, C)."""

@@ -1,6 +1,6 @@
 """Takes tensors from a model file into a backend, checking that each is there and fits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import numpy as np
@@ -70,8 +70,10 @@ class WeightLoader:
         """A vector that some files of this architecture have."""
         return self.vector(name, size) if name in self._file.tensors else None
 
-    def has(self, name: str) -> bool:
-        return name in self._file.tensors
+    @property
+    def names(self) -> Container[str]:
+        """Names of the file's tensors."""
+        return self._file.tensors.keys()
 
     def finish(self) -> None:
         """Raise UnsupportedError when the file has tensors that the model did not take."""

@@ -6,7 +6,7 @@ tests of their own against the `gguf` package.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,12 +21,17 @@ __all__ = ["exact_logits"]
 _ROWS_AT_ONCE = 16_384  # of the output matrix: 16,384 x 1,536 float64 are 0.2 GB
 
 
-def exact_logits(path: Path, texts: Sequence[Sequence[int]]) -> list[np.ndarray]:
+def exact_logits(
+    path: Path, texts: Sequence[Sequence[int]], *, kv_dtype: type[np.floating[Any]] = np.float64
+) -> Iterator[np.ndarray]:
     """Logits after each token of each text: (T, V), computed in float64, rounded to float32.
 
-    All texts pass a layer together, so that one layer's weights at a time are in memory.
+    kv_dtype : what keys and values are rounded to; float16 is what a float16 cache makes of them
+
+    All texts pass a layer together, so that one layer's weights at a time are in memory; the
+    logits, which may be gigabytes, come one text at a time.
     """
-    with _Weights(path) as weights:
+    with _Weights(path, kv_dtype) as weights:
         lengths = [len(text) for text in texts]
         ids = np.concatenate([np.asarray(text) for text in texts])
         splits = np.cumsum(lengths)[:-1]
@@ -36,14 +41,15 @@ def exact_logits(path: Path, texts: Sequence[Sequence[int]]) -> list[np.ndarray]
         for layer_id in range(weights.number("block_count")):
             _add_layer(x, weights, layer_id, splits)
         x = _rms_norm(x, weights.vector("output_norm"), weights.eps)
-        return np.split(_head(x, weights), splits)
+        yield from (_head(rows, weights) for rows in np.split(x, splits))
 
 
 class _Weights:
     """Tensors in float64 and the numbers of one file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kv_dtype: type[np.floating[Any]]) -> None:
         self._file = ModelFile.open(path)
+        self.kv_dtype = kv_dtype
         self.architecture = self._file.architecture
         self.eps = float(self.number("attention.layer_norm_rms_epsilon"))
         self.num_heads = self.number("attention.head_count")
@@ -184,7 +190,12 @@ def _attention_block(
             y = _rms_norm(y, weights.vector(f"{name}_{which}_norm"), weights.eps)
         heads[which] = np.split(y, splits)
     attended = [
-        _attend(rope.rotate(q), rope.rotate(k), v, window)
+        _attend(
+            rope.rotate(q),
+            rope.rotate(k).astype(weights.kv_dtype).astype(np.float64),
+            v.astype(weights.kv_dtype).astype(np.float64),
+            window,
+        )
         for q, k, v in zip(heads["q"], heads["k"], heads["v"], strict=True)
     ]
     return np.concatenate(attended) @ weights.matrix(f"{name}_output").T
@@ -219,7 +230,7 @@ def _feed_forward_block(
 
 
 def _head(x: np.ndarray, weights: _Weights) -> np.ndarray:
-    """(sum of T, V) float32."""
+    """(T, V) float32."""
     name = "output" if weights.has("output") else "token_embd"
     num_rows = weights.num_rows(name)
     logits = np.empty((len(x), num_rows), np.float32)

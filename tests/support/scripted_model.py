@@ -70,13 +70,21 @@ class ScriptedEngine:
         self.engine = Engine(self.model, self.cache, backend, threads=1)
 
     def stream(
-        self, prompt: list[int], *, max_length: int = 1 << 20, **options: object
+        self,
+        prompt: list[int],
+        *,
+        max_length: int = 1 << 20,
+        num_tokens: int = VOCAB_SIZE,
+        **options: object,
     ) -> TokenStream:
-        """A greedy generation, cut off at `max_length` or 100 tokens after the prompt."""
+        """A greedy generation, cut off at `max_length` or 100 tokens after the prompt.
+
+        num_tokens : of the tokenizer; the model may know more
+        """
         sampling = SamplingOptions(**({"temperature": 0.0} | options))
         generation = Generation(
             prompt,
-            Sampler(sampling, seed=0, vocab_size=VOCAB_SIZE),
+            Sampler(sampling, seed=0, vocab_size=num_tokens),
             CountingTokenizer(),
             max_length=min(max_length, len(prompt) + 100),
             seed=0,

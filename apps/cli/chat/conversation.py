@@ -53,8 +53,6 @@ class Conversation:
         self.last = reply.completion
         if self.last.finish_reason in ENDINGS:
             say(ENDINGS[self.last.finish_reason])
-        if not self.last.text and self.last.finish_reason == "cancelled":
-            self.session.messages[:] = before
 
     def retry(self) -> None:
         """Ask the last question again. Raises ChatInputError when there is none."""

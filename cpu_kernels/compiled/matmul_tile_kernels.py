@@ -7,7 +7,7 @@ import numpy as np
 
 from slipstream.cpu_kernels.compiled.cache import c_kernel
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS, runnable
-from slipstream.cpu_kernels.compiled.tile import TILE_ROWS, TILE_SIGNATURE, emit_tile
+from slipstream.cpu_kernels.compiled.matmul_tile import TILE_ROWS, TILE_SIGNATURE, emit_tile
 from slipstream.cpu_kernels.quant_types import QuantType
 
 

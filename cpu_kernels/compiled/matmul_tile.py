@@ -44,7 +44,7 @@ def emit_tile(
     out,
     out_stride,
 ):
-    """out[m, 0:16] = panel (16, K) times x[m, 0:K] for m < rows; the first three are literals."""
+    """out[m, 0:16] = panel (16, C) times x[m, 0:C] for m < rows; the first three are literals."""
     name, num_rows = quant_type.literal_value, rows.literal_value
     isa = INSTRUCTION_SETS[instruction_set.literal_value]
 
@@ -78,7 +78,7 @@ def _float_tile(
     out: ir.Value,
     out_stride: ir.Value,
 ) -> None:
-    """Unquantised weights: panel is (K, 16) of `dtype`, x is float32."""
+    """Unquantised weights: panel is (C, 16) of `dtype`, x is float32."""
     totals = [Variable(e, e.floats(0.0)) for _ in range(num_rows)]
     x_rows = _rows(e, x, x_stride, num_rows)
     column_bytes = LANES * (4 if dtype == "f32" else 2)
