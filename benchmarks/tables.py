@@ -1,0 +1,94 @@
+"""The README's tables, made from the committed results.
+
+    python benchmarks/tables.py            prints them
+    python benchmarks/tables.py --write    puts them between the README's markers
+
+A test fails when the README shows anything else than what was measured.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "README.md"
+
+
+def speed_table() -> str:
+    """Medians of both sides and their ratio, with what it takes to repeat them."""
+    report = json.loads((RESULTS / "speed.json").read_text())
+    lines = [
+        "| model | prefill, ours | llama.cpp | ratio | decode, ours | llama.cpp | ratio |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for result in report["results"]:
+        ours, theirs = result["sides"]["slipstream"], result["sides"]["llama.cpp"]
+        cells = [f"`{result['model']}`"]
+        for speed in ("prefill_tok_per_s", "decode_tok_per_s"):
+            cells += [f"{side[speed]['median']:.0f}" for side in (ours, theirs)]
+            cells.append(f"**{result['ratios'][speed]:.2f}**")
+        lines.append(f"| {' | '.join(cells)} |")
+    workload, machine, versions = report["workload"], report["machine"], report["versions"]
+    lines += [
+        "",
+        f"Tokens a second: medians of {workload['repeats']} runs in turns (A B A B) in one process, "
+        f"prompts of {workload['prefill_tokens']} tokens, {workload['decode_tokens']} decoded after "
+        f"them, float16 KV cache, {workload['threads']} threads on {machine['physical_cores']} cores "
+        f"of an {machine['cpu_name']} ({_vnni(machine)}, {machine['read_gb_per_s']:.0f} GB/s read). "
+        f"{theirs['version']}, Python {versions['python']}, Numba {versions['numba']}, "
+        f"{report['measured_at'][:10]}. `{report['command']}`",
+    ]
+    return "\n".join(lines)
+
+
+def _vnni(machine: dict[str, Any]) -> str:
+    names = {"avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX-VNNI"}
+    found = (name for key, name in names.items() if key in machine["instruction_sets"])
+    return next(found, "no VNNI")
+
+
+def parity_table() -> str:
+    """How far we and llama.cpp are from the exact logits, and from each other."""
+    report = json.loads((RESULTS / "parity.json").read_text())
+    lines = [
+        "| model | text | tokens | KL(exact, ours) | KL(exact, llama.cpp) | ratio | "
+        "KL(llama.cpp, ours) | same top token | perplexity |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for model, texts in report["models"].items():
+        for text in texts:
+            both = text["with_llama_cpp"]
+            change = both["got_perplexity"] / both["want_perplexity"] - 1
+            lines.append(
+                f"| `{model}` | {text['text']} | {text['tokens']} | {text['with_exact']['kl']:.5f} | "
+                f"{text['llama_cpp_with_exact']['kl']:.5f} | **{text['error_ratio']:.2f}** | "
+                f"{both['kl']:.5f} | {both['top1']:.1%} | {change:+.2%} |"
+            )
+    lines += [
+        "",
+        "Mean KL divergence in nats over the tokens of a text. *Exact* is a float64 forward of the "
+        "dequantised weights, written separately for the tests. A ratio below 1 means closer to it "
+        f"than llama.cpp. llama-cpp-python {report['llama_cpp_python']}; `python benchmarks/parity.py`",
+    ]
+    return "\n".join(lines)
+
+
+TABLES = {"speed": speed_table, "parity": parity_table}
+
+
+def filled(text: str) -> str:
+    """A README with each table between its markers."""
+    for name, make in TABLES.items():
+        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        head, rest = text.split(begin)
+        text = head + begin + make() + end + rest.split(end, 1)[1]
+    return text
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv[1:]:
+        README.write_text(filled(README.read_text()))
+    else:
+        print("\n\n".join(make() for make in TABLES.values()))

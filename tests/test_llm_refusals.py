@@ -1,0 +1,155 @@
+"""What `LLM` refuses, each with an error that names it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slipstream.runtime.errors import (
+    CatalogueError,
+    ChatTemplateError,
+    CheckpointError,
+    OptionError,
+    PromptError,
+)
+from slipstream.runtime.llm import LLM
+from slipstream.runtime.options import Options
+from support.roomy_machine import roomy_machine
+from support.time_limit import time_limit
+from support.tiny_gguf import tiny_shape, write_tiny_model
+from support.tiny_llm import CONTEXT, tiny_llm
+
+
+@pytest.fixture(scope="module")
+def llm() -> Iterator[LLM]:
+    with tiny_llm() as llm:
+        yield llm
+
+
+@pytest.fixture(autouse=True)
+def _never_hangs() -> Iterator[None]:
+    with time_limit(120), roomy_machine():
+        yield
+
+
+@pytest.mark.parametrize(
+    ("prompt", "problem"),
+    [
+        ("", "empty"),
+        ([], "empty"),
+        ([5] * CONTEXT, f"{CONTEXT} tokens, but at most {CONTEXT - 1}"),
+        ("a " * CONTEXT, "shorten it"),
+        ([1, -1], "token id -1"),
+        ([1, 10_000], "token id 10000"),
+        ([1.5], "whole numbers"),
+        (["1"], "whole numbers"),
+        ([[1, 2]], "whole numbers"),
+        (None, "token ids"),
+        (5, "token ids"),
+        (np.array([[1, 2]]), "whole numbers"),
+    ],
+)
+def test_bad_prompts(llm: LLM, prompt: Any, problem: str) -> None:
+    with pytest.raises(PromptError, match=problem):
+        llm.generate(prompt)
+
+
+def test_bad_ids_for_logits(llm: LLM) -> None:
+    for ids, problem in (([], "empty"), ([9999], "9999"), ("the", "whole numbers"), (None, "ids")):
+        with pytest.raises(PromptError, match=problem):
+            llm.logits(ids)
+    with pytest.raises(PromptError, match=f"at most {CONTEXT}"):
+        llm.logits([1] * (CONTEXT + 1))
+    assert llm.logits([1] * CONTEXT).shape == (CONTEXT, llm.config.vocab_size)
+
+
+def test_bad_ids_for_text(llm: LLM) -> None:
+    for wrong in (-1, llm.config.vocab_size):
+        with pytest.raises(OptionError, match="token id"):
+            llm.detokenize([wrong])
+
+
+@pytest.mark.parametrize(
+    ("sampling", "problem"),
+    [
+        ({"temprature": 1.0}, "did you mean temperature"),
+        ({"temperature": -1}, "temperature"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"top_p": 2.0}, "top_p"),
+        ({"stop": ""}, "stop"),
+        ({"stop": 10_000}, "stop names token 10000"),
+        ({"logit_bias": {10_000: 1.0}}, "logit_bias names token 10000"),
+        ({"logprobs": 100}, "logprobs"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_bad_sampling_options(llm: LLM, sampling: dict[str, Any], problem: str) -> None:
+    for call in (llm.generate, llm.stream):
+        with pytest.raises(OptionError, match=problem):
+            call("the", **sampling)
+    with pytest.raises(OptionError, match=problem):
+        llm.chat([{"role": "user", "content": "the"}], **sampling)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"threads": 0}, "threads"),
+        ({"threads": True}, "threads"),
+        ({"threads": 1.5}, "threads"),
+        ({"threads": 100_000}, "threads"),
+        ({"context": 0}, "context"),
+        ({"context": "512"}, "context"),
+        ({"context": CONTEXT + 1}, "512"),
+        ({"kv": "q3"}, "kv"),
+        ({"speculate": "always"}, "speculate"),
+        ({"speculate": True}, "speculate"),
+        ({"draft": "smollm2-135m"}, "draft"),
+        ({"vram_bytes": 1 << 30}, "vram_bytes"),
+        ({"vram_bytes": -1}, "vram_bytes"),
+        ({"seed": -1}, "seed"),
+        ({"seed": "x"}, "seed"),
+    ],
+)
+def test_bad_options(llm: LLM, options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(OptionError, match=problem):
+        LLM(llm.path, **options)
+
+
+def test_unknown_options_and_backends(llm: LLM) -> None:
+    with pytest.raises(TypeError, match="n_ctx"):
+        LLM(llm.path, n_ctx=5)
+    with pytest.raises(OptionError, match="expected one of auto"):
+        LLM.open(llm.path, Options(), backend="cuda")
+
+
+def test_options_are_checked_before_the_model_is_looked_for() -> None:
+    with pytest.raises(OptionError, match="kv"):
+        LLM("no-such-model", kv="q3")
+    with pytest.raises(CatalogueError, match="no-such-model"):
+        LLM("no-such-model")
+
+
+def test_a_file_that_is_no_model(tmp_path: Path) -> None:
+    file = tmp_path / "notes.gguf"
+    file.write_bytes(b"not a model" * 10)
+    with pytest.raises(CheckpointError, match=r"notes\.gguf"):
+        LLM(file)
+
+
+def test_a_model_without_a_template_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "plain.gguf"
+    write_tiny_model(path, architecture="llama", shape=tiny_shape("llama", num_layers=1))
+    with LLM(path) as llm:
+        assert llm.chat_template is None
+        with pytest.raises(ChatTemplateError, match="no chat template"):
+            llm.chat([{"role": "user", "content": "hi"}])
+        assert llm.generate("the", max_tokens=2).token_ids
+
+
+@pytest.mark.parametrize("messages", [[], "hello", [{"content": "x"}], [{"role": "user"}], None])
+def test_bad_messages(llm: LLM, messages: Any) -> None:
+    with pytest.raises(ChatTemplateError, match="message"):
+        llm.chat(messages)
