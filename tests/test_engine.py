@@ -1,23 +1,15 @@
-"""The engine with a scripted model: scheduling, waiting, stopping, failing, reusing."""
+"""The engine with a scripted model: its answers, its schedule, many callers at once."""
 
-import gc
 import itertools
-import signal
 import threading
 import time
-import weakref
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from slipstream.runtime.completion import Completion
-from slipstream.runtime.engine import TokenStream
 from slipstream.runtime.engine.scheduler import PrefillPace
-from slipstream.runtime.errors import EngineError, OptionError
-from slipstream.runtime.kv_cache import KVCache
-from support.scripted_model import END, VOCAB_SIZE, ScriptedEngine, text_of
+from support.scripted_model import END, VOCAB_SIZE, ScriptedEngine, text_of, wait_until
 from support.time_limit import time_limit
 
 
@@ -32,25 +24,7 @@ def eight() -> Iterator[ScriptedEngine]:
     """An engine whose cache has eight pages of 64 tokens."""
     scripted = ScriptedEngine()
     yield scripted
-    scripted.model.gate.set()
-    scripted.engine.close()
-
-
-def refuses(scripted: ScriptedEngine) -> bool:
-    """Whether the engine takes no more jobs."""
-    try:
-        scripted.stream([1])
-    except EngineError as error:
-        return "closed" in str(error)
-    return False
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    while not condition():  # the time limit ends it
-        time.sleep(0.001)
-
-
-# One generation --------------------------------------------------------------------------
+    scripted.close()
 
 
 def test_a_generation_counts_on(eight: ScriptedEngine) -> None:
@@ -119,9 +93,6 @@ def test_rows_of_the_embedding_that_are_no_tokens_are_never_taken(eight: Scripte
     assert done.finish_reason == "stop"
 
 
-# Scheduling ------------------------------------------------------------------------------
-
-
 def test_a_long_prompt_goes_in_chunks_while_others_decode(eight: ScriptedEngine) -> None:
     eight.model.gate.clear()
     short = eight.stream([1], max_length=20)
@@ -187,278 +158,6 @@ def test_a_large_job_is_not_overtaken_for_ever(eight: ScriptedEngine) -> None:
         assert len(stream.completion.token_ids) == 63
 
 
-# Stopping --------------------------------------------------------------------------------
-
-
-def test_cancelled_between_two_steps(eight: ScriptedEngine) -> None:
-    stream = eight.stream([1], max_length=100)
-    assert next(stream).text == "2 "
-    eight.model.gate.clear()
-    wait_until(lambda: len(eight.model.steps) > 1)
-    stream.cancel()
-    eight.model.gate.set()
-    done = stream.completion
-    assert done.finish_reason == "cancelled"
-    assert 1 <= len(done.token_ids) < 99
-    assert done.text == text_of(list(done.token_ids))
-    steps = len(eight.model.steps)
-    time.sleep(0.05)
-    assert len(eight.model.steps) == steps  # nothing runs any more
-
-
-def test_cancelled_before_it_started(eight: ScriptedEngine) -> None:
-    eight.model.gate.clear()
-    running = eight.stream([1], max_length=500)
-    wait_until(lambda: eight.model.steps == [1])
-    waiting = eight.stream([7] * 450, max_length=512)
-    waiting.cancel()
-    eight.model.gate.set()
-    done = waiting.completion
-    assert (done.finish_reason, done.token_ids, done.text) == ("cancelled", (), "")
-    assert done.stats["steps"] == 0
-    assert len(running.completion.token_ids) == 100
-
-
-def test_a_stream_left_early_gives_its_place_back(eight: ScriptedEngine) -> None:
-    for piece in eight.stream([1], max_length=512):
-        assert piece.text == "2 "
-        break
-    # Nothing else may run beside this one, so it starts only when the first has gone.
-    assert len(eight.stream([9] * 412, max_length=512).completion.token_ids) == 100
-    with eight.stream([1], max_length=512) as stream:
-        next(stream)
-    assert stream.completion.finish_reason == "cancelled"
-
-
-def test_a_stream_after_its_end(eight: ScriptedEngine) -> None:
-    stream = eight.stream([1], max_length=4)
-    assert len(list(stream)) == 3
-    assert list(stream) == []
-    with pytest.raises(StopIteration):
-        next(stream)
-    first = stream.completion
-    stream.cancel()
-    assert stream.completion is first
-    assert first.finish_reason == "length"
-
-
-def test_completion_alone_takes_all_pieces(eight: ScriptedEngine) -> None:
-    stream = eight.stream([1], max_length=4)
-    assert stream.completion.text == "2 3 4 "
-    assert list(stream) == []
-
-
-def test_threads_that_share_a_stream_all_hear_of_its_end(eight: ScriptedEngine) -> None:
-    def completion_of(stream: TokenStream) -> Completion:
-        return stream.completion
-
-    with ThreadPoolExecutor(4) as threads:
-        for _ in range(20):
-            stream = eight.stream([1], max_length=30)
-            heard = list(threads.map(completion_of, [stream] * 4))
-            assert heard == [stream.completion] * 4
-
-
-def test_an_interrupted_wait_stops_the_generation(eight: ScriptedEngine) -> None:
-    """Ctrl-C in `completion`; the traceback that keeps the stream alive must not keep it going."""
-    eight.model.gate.clear()
-    stream = eight.stream([1], max_length=100)
-    main = threading.main_thread().ident
-    threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        _ = stream.completion
-    eight.model.gate.set()
-    assert stream.completion.finish_reason == "cancelled"
-
-
-def test_interrupted_scoring_is_stopped(eight: ScriptedEngine) -> None:
-    eight.model.gate.clear()
-    job = eight.score(list(range(300)))
-    main = threading.main_thread().ident
-    threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        job.result()
-    eight.model.gate.set()
-    with pytest.raises(EngineError, match="cancelled"):
-        job.result()
-    assert eight.model.steps == [64]
-
-
-def test_close_cancels_what_runs_and_what_waits(eight: ScriptedEngine) -> None:
-    eight.model.gate.clear()
-    running = eight.stream([1], max_length=400)
-    wait_until(lambda: eight.model.steps == [1])
-    waiting = eight.stream([2] * 150, max_length=400)
-    scoring = eight.score([3, 4])
-    closing = threading.Thread(target=eight.engine.close)
-    closing.start()
-    wait_until(lambda: refuses(eight))
-    eight.model.gate.set()
-    closing.join(30)
-    assert not closing.is_alive()
-    assert running.completion.finish_reason == "cancelled"
-    assert waiting.completion.finish_reason == "cancelled"
-    with pytest.raises(EngineError, match="cancelled"):
-        scoring.result()
-    eight.engine.close()
-
-
-def test_close_from_the_engines_own_thread_does_not_wait_for_itself(eight: ScriptedEngine) -> None:
-    eight.model.before_step = eight.engine.close
-    assert eight.stream([1]).completion.finish_reason == "cancelled"
-
-
-def test_close_waits_no_longer_than_asked(eight: ScriptedEngine) -> None:
-    eight.model.gate.clear()
-    stream = eight.stream([1])
-    wait_until(lambda: eight.model.steps == [1])
-    start = time.monotonic()
-    eight.engine.close(timeout_s=0.1)
-    assert time.monotonic() - start < 5
-    eight.model.gate.set()
-    assert stream.completion.finish_reason == "cancelled"
-
-
-def test_a_closed_engine_lets_go_of_model_and_cache() -> None:
-    scripted = ScriptedEngine()
-    assert scripted.stream([1], max_length=5).completion.text
-    model, cache = weakref.ref(scripted.model), weakref.ref(scripted.cache)
-    del scripted.model, scripted.cache
-    assert model() is not None
-    scripted.engine.close()
-    gc.collect()
-    assert model() is None
-    assert cache() is None
-
-
-# Failing ---------------------------------------------------------------------------------
-
-
-def assert_no_page_is_lost(scripted: ScriptedEngine) -> None:
-    """A job that needs all eight succeeds: they are free, or hold what may be forgotten."""
-    done = scripted.stream([3] * 412, max_length=512).completion
-    assert len(done.token_ids) == 100
-
-
-def test_an_error_in_a_step_fails_its_jobs_and_no_others(eight: ScriptedEngine) -> None:
-    def fail() -> None:
-        eight.model.before_step = None
-        raise ZeroDivisionError("a bug")
-
-    eight.model.gate.clear()
-    first = eight.stream([1], max_length=50)
-    wait_until(lambda: eight.model.steps == [1])
-    second = eight.stream([100] * 40, max_length=80)
-    eight.model.before_step = fail
-    eight.model.gate.set()
-    for stream in (first, second):
-        with pytest.raises(EngineError, match="a bug") as caught:
-            list(stream)
-        assert isinstance(caught.value.__cause__, ZeroDivisionError)
-        with pytest.raises(EngineError, match="a bug"):
-            next(stream)
-        with pytest.raises(EngineError, match="a bug"):
-            _ = stream.completion
-    assert eight.stream([1], max_length=5).completion.text == "2 3 4 5 "
-    assert_no_page_is_lost(eight)
-
-
-def test_an_error_of_one_job_leaves_the_others_alone(eight: ScriptedEngine) -> None:
-    """A sampler that may take no token fails its own request."""
-    eight.model.gate.clear()
-    sound = eight.stream([1], max_length=50)
-    wait_until(lambda: eight.model.steps == [1])
-    banned = dict.fromkeys(range(VOCAB_SIZE), -np.inf)
-    broken = eight.stream([5], max_length=50, logit_bias=banned)
-    eight.model.gate.set()
-    with pytest.raises(OptionError, match="ban fewer tokens"):
-        list(broken)
-    assert sound.completion.token_ids == tuple(range(2, 51))
-    assert_no_page_is_lost(eight)
-
-
-@pytest.mark.parametrize("name", ["open", "fork"])
-def test_an_error_while_a_job_starts_is_heard(
-    eight: ScriptedEngine, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    prompt = list(range(1, 30))
-    assert eight.stream(prompt, max_length=110).completion.text
-
-    def fail(*_: object) -> int:
-        monkeypatch.undo()
-        raise MemoryError("no room")
-
-    monkeypatch.setattr(KVCache, name, fail)
-    # A few shared tokens are copied from the first prompt, none are a sequence of their own.
-    broken = eight.stream([*prompt[:10], 50] if name == "fork" else [70], max_length=20)
-    with pytest.raises(EngineError, match="no room"):
-        list(broken)
-    assert eight.stream([1], max_length=5).completion.text == "2 3 4 5 "
-    assert_no_page_is_lost(eight)
-
-
-def test_a_job_too_large_for_the_cache_fails_and_the_engine_lives(eight: ScriptedEngine) -> None:
-    with pytest.raises(EngineError, match="pages needed"):
-        _ = eight.stream([1] * 600, max_length=700).completion
-    assert eight.stream([1], max_length=5).completion.text == "2 3 4 5 "
-
-
-# Reusing ---------------------------------------------------------------------------------
-
-
-def test_a_prompt_with_a_known_beginning_computes_the_rest(eight: ScriptedEngine) -> None:
-    prompt = list(range(100, 180))
-    first = eight.stream(prompt, max_length=90).completion
-    assert first.stats["reused_tokens"] == 0
-    longer = [*prompt, *first.token_ids, 7, 8]
-    eight.model.steps.clear()
-    second = eight.stream(longer, max_length=100).completion
-    assert second.stats["reused_tokens"] == 89  # the last token was never fed
-    assert eight.model.steps[0] == len(longer) - 89
-    assert second.timings.prefill_tokens == 3
-    assert second.token_ids[0] == 9
-
-
-def test_the_same_prompt_again_computes_its_last_token(eight: ScriptedEngine) -> None:
-    prompt = list(range(100, 180))
-    first = eight.stream(prompt, max_length=90).completion
-    second = eight.stream(prompt, max_length=90).completion
-    assert second.stats["reused_tokens"] == len(prompt) - 1
-    assert second.token_ids == first.token_ids
-
-
-def test_a_short_shared_beginning_is_copied_and_the_long_one_stays(eight: ScriptedEngine) -> None:
-    system = list(range(100, 130))
-    long = [*system, *range(1000, 1100)]
-    assert eight.stream(long, max_length=135).completion.text
-    other = eight.stream([*system, 7], max_length=40).completion
-    assert other.stats["reused_tokens"] == 30
-    again = eight.stream([*long, 5], max_length=140).completion
-    assert again.stats["reused_tokens"] == 130
-
-
-def test_known_beginnings_are_forgotten_for_new_prompts(eight: ScriptedEngine) -> None:
-    """Twenty times the cache, one after another; the oldest go first."""
-    prompts = [[1000 + i] * 120 for i in range(80)]
-    for prompt in prompts:
-        assert eight.stream(prompt, max_length=123).completion.finish_reason == "length"
-    assert eight.stream(prompts[-1], max_length=123).completion.stats["reused_tokens"] == 119
-    assert eight.stream(prompts[0], max_length=123).completion.stats["reused_tokens"] == 0
-
-
-def test_what_is_in_use_is_not_reused(eight: ScriptedEngine) -> None:
-    eight.model.gate.clear()
-    first = eight.stream([1, 2, 3], max_length=60)
-    wait_until(lambda: eight.model.steps == [3])
-    second = eight.stream([1, 2, 3], max_length=60)
-    eight.model.gate.set()
-    assert second.completion.stats["reused_tokens"] == 0
-    assert first.completion.token_ids == second.completion.token_ids
-
-
-# Scoring ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 200])
 def test_scoring_gives_a_row_for_each_token(eight: ScriptedEngine, count: int) -> None:
     tokens = [i * 7 % VOCAB_SIZE for i in range(count)]
@@ -468,18 +167,6 @@ def test_scoring_gives_a_row_for_each_token(eight: ScriptedEngine, count: int) -
     assert logits.argmax(axis=1).tolist() == [token + 1 for token in tokens]
     assert decoding.completion.token_ids == tuple(range(2, 61))
     assert max(eight.model.steps) <= 65  # the logits of a step are bounded
-
-
-def test_scoring_computes_everything_but_leaves_it_for_others(eight: ScriptedEngine) -> None:
-    tokens = list(range(100, 180))
-    assert eight.stream(tokens, max_length=82).completion.text
-    eight.model.steps.clear()
-    eight.score(tokens).result()
-    assert sum(eight.model.steps) == len(tokens)
-    assert eight.stream(tokens, max_length=82).completion.stats["reused_tokens"] == 79
-
-
-# All at once -----------------------------------------------------------------------------
 
 
 def test_many_threads_that_start_stop_leave_and_score() -> None:

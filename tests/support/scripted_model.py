@@ -1,6 +1,7 @@
 """A model and a tokenizer whose answers a test can foretell, hold up and break."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +13,7 @@ from slipstream.runtime.models import ForwardPass
 from slipstream.runtime.sampling import Sampler, SamplingOptions
 from slipstream.runtime.tokenizer import StreamDecoder
 
-__all__ = ["END", "VOCAB_SIZE", "CountingTokenizer", "ScriptedEngine", "ScriptedModel", "text_of"]
+__all__ = ["END", "VOCAB_SIZE", "ScriptedEngine", "text_of", "wait_until"]
 
 VOCAB_SIZE = 2000
 END = 0  # the token that ends an answer
@@ -21,6 +22,12 @@ END = 0  # the token that ends an answer
 def text_of(tokens: range | list[int]) -> str:
     """What the tokens say: each its number and a space."""
     return "".join(f"{token} " for token in tokens)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Look again and again; the test's time limit ends it."""
+    while not condition():
+        time.sleep(0.001)
 
 
 class CountingTokenizer:
@@ -92,6 +99,11 @@ class ScriptedEngine:
         )
         self.engine.submit(generation)
         return TokenStream(generation)
+
+    def close(self) -> None:
+        """Close the engine, whatever holds its model up."""
+        self.model.gate.set()
+        self.engine.close()
 
     def score(self, tokens: list[int]) -> Scoring:
         job = Scoring(tokens)

@@ -20,7 +20,7 @@ CHAT_MODELS = tuple(name for name, entry in CATALOGUE.items() if entry.chat)
 PROMPTS = (
     "Why is the sky blue?",
     "Write a Python function that says whether a word is a palindrome.",
-    "Name three rivers in Europe and the sea that each flows into.",
+    "List the days of the week.",
 )
 MAX_TOKENS = 64
 GOLDEN = Path(__file__).parents[1] / "golden" / "transcripts.json"
