@@ -3,9 +3,12 @@
 
 def main() -> None:
     """Run the command line."""
-    from slipstream.apps.cli import main as run
+    try:
+        from slipstream.apps.cli import main as run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # while the imports were still under way
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -133,6 +133,7 @@ def test_the_buffer_outgrows_the_caches_but_not_the_ram(
 ) -> None:  # fmt: skip
     machine = dataclasses.replace(
         machine,
+        logical_cores=max(threads, machine.logical_cores),
         last_level_cache_bytes=None if cache_mib is None else cache_mib * MIB,
         ram_available_bytes=ram_mib * MIB,
     )

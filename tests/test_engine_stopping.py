@@ -71,6 +71,21 @@ def test_cancelled_before_it_started(eight: ScriptedEngine) -> None:
     assert len(running.completion.token_ids) == 100
 
 
+def test_cancelled_in_the_middle_of_a_prompt(eight: ScriptedEngine) -> None:
+    prompt = list(range(1000, 1400))
+    eight.model.gate.clear()
+    stream = eight.stream(prompt)
+    wait_until(lambda: eight.model.steps == [128])
+    stream.cancel()
+    eight.model.gate.set()
+    assert stream.completion.finish_reason == "cancelled"
+    assert eight.model.steps == [128]
+    assert stream.completion.timings.prefill_tokens == 128
+    again = eight.stream(prompt, max_length=402).completion
+    assert again.stats["reused_tokens"] == 128
+    assert again.token_ids == (1400, 1401)
+
+
 def test_a_stream_left_early_gives_its_place_back(eight: ScriptedEngine) -> None:
     for piece in eight.stream([1], max_length=512):
         assert piece.text == "2 "

@@ -148,14 +148,15 @@ import os, sys
 from slipstream import LLM
 from slipstream.runtime.errors import EngineError
 llm = LLM(sys.argv[1])
-llm.generate("the", max_tokens=2)
+llm.generate("the", max_tokens=2, temperature=0)
 if os.fork() == 0:
     try:
-        llm.generate("the", max_tokens=2)
+        llm.generate("the", max_tokens=2, temperature=0)
     except EngineError as error:
         os._exit(0 if "forked" in str(error) else 1)
     os._exit(2)
-print(os.waitstatus_to_exitcode(os.wait()[1]), llm.generate("the", max_tokens=2).finish_reason)
+status = os.waitstatus_to_exitcode(os.wait()[1])
+print(status, llm.generate("the", max_tokens=2, temperature=0).finish_reason)
 """
 
 

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from slipstream.cpu_kernels import QuantType
+from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.errors import (
     CatalogueError,
     ChatTemplateError,
     CheckpointError,
+    EngineError,
     OptionError,
     PromptError,
 )
@@ -137,6 +140,22 @@ def test_a_file_that_is_no_model(tmp_path: Path) -> None:
     file.write_bytes(b"not a model" * 10)
     with pytest.raises(CheckpointError, match=r"notes\.gguf"):
         LLM(file)
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_a_model_that_makes_no_numbers_is_told(tmp_path: Path, backend: str) -> None:
+    """A damaged weight must not end in text that looks like an answer."""
+    path = tmp_path / "damaged.gguf"
+    write_tiny_model(path, architecture="llama", quant_type=QuantType.Q8_0)
+    with ModelFile.open(path) as file:
+        sound = file.tensors["blk.1.attn_norm.weight"].data.tobytes()
+    damaged = sound[:400] + np.float32(np.nan).tobytes() + sound[404:]
+    path.write_bytes(path.read_bytes().replace(sound, damaged))
+    with (
+        LLM.open(path, Options(), backend=backend) as llm,
+        pytest.raises(EngineError, match="must be numbers"),
+    ):
+        llm.generate("the and", max_tokens=3)
 
 
 def test_a_model_without_a_template_says_so(tmp_path: Path) -> None:

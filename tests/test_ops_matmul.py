@@ -1,5 +1,6 @@
 """Matrix products of every backend and instruction set against the reference."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -218,6 +219,22 @@ def test_ops_of_several_threads_do_not_meet() -> None:
                     np.testing.assert_array_equal(got, want)
     finally:
         ops.set_num_threads(before)
+
+
+def test_other_python_threads_run_meanwhile() -> None:
+    """The interpreter's lock is free while a product is computed."""
+    ops = load_ops("numba")
+    columns = 2048
+    raw = random_rows(QuantType.F32, columns, columns, np.random.default_rng(6))
+    weight = ops.pack_weight(raw, QuantType.F32, columns)
+    x = np.ones((512, columns), np.float32)
+    turns = 0
+    with ThreadPoolExecutor(1) as thread:
+        product = thread.submit(run, ops.matmul, x, weight)
+        while not product.done():
+            time.sleep(0.0005)
+            turns += 1
+    assert turns > 5  # held, it would let this thread in at the beginning and at the end
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])

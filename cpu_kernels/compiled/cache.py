@@ -5,6 +5,7 @@ kernel's text comes from other files (the emitter, the formats), so the folder's
 all of them: an edit or an upgrade that changes a kernel starts a fresh folder.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-from numba.core import config
+from numba.core import config, sigutils
+from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
 from platformdirs import user_cache_dir
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -61,24 +64,64 @@ def _source_hash() -> str:
 
 def kernel(**options: Any) -> Callable[[Function], Any]:
     """Compile a function with the GIL released and its machine code kept on disk."""
-    return _cached(lambda cache: numba.njit(nogil=True, cache=cache, **options))
+
+    def decorate(function: Function) -> Any:
+        compiled = numba.njit(nogil=True, **options)(function)
+        compiled._cache = _cache_of(function, compiled._cache)
+        return compiled
+
+    return decorate
 
 
 def c_kernel(signature: Any) -> Callable[[Function], Any]:
     """Compile a function now, to be called by address; its machine code is kept on disk."""
-    return _cached(lambda cache: numba.cfunc(signature, cache=cache))
 
-
-def _cached(decorator: Callable[[bool], Callable[[Function], Any]]) -> Callable[[Function], Any]:
     def decorate(function: Function) -> Any:
-        folder = kernel_cache_dir()
-        if folder is None:
-            return decorator(False)(function)
-        previous = config.CACHE_DIR
-        config.CACHE_DIR = str(folder)  # read while decorating, so other users keep their own
-        try:
-            return decorator(True)(function)
-        finally:
-            config.CACHE_DIR = previous
+        compiled = CFunc(function, sigutils.normalize_signature(signature), locals={}, options={})
+        compiled._cache = _cache_of(function, compiled._cache)
+        compiled.compile()
+        return compiled
 
     return decorate
+
+
+def _cache_of(function: Callable[..., Any], none: Any) -> Any:
+    """The cache of a function; `none`, Numba's own stand-in, where there is no folder."""
+    folder = kernel_cache_dir()
+    if folder is None:
+        return none
+    previous = config.CACHE_DIR
+    config.CACHE_DIR = str(folder)  # read while it is made, so other users of Numba keep theirs
+    try:
+        return _KernelCache(function)
+    finally:
+        config.CACHE_DIR = previous
+
+
+class _KernelCache(FunctionCache):
+    """Numba's cache, in which a damaged file is compiled again and a full disk is only told."""
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(signature, target_context)
+        except Exception as error:  # whatever unpickling half a file may raise
+            _tell(f"a compiled kernel can't be read ({error!r}); it is compiled again")
+            with contextlib.suppress(OSError):
+                self.flush()
+            return None
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        try:
+            super().save_overload(signature, data)
+        except OSError as error:
+            _tell(
+                f"can't keep compiled kernels in {self.cache_path} ({error.strerror}): they will "
+                "be compiled again at the next start; make room, or set SLIPSTREAM_CACHE to a "
+                "folder on another disk"
+            )
+
+
+@functools.cache
+def _tell(message: str) -> None:
+    """Warn once."""
+    warnings.warn(message, RuntimeWarning, stacklevel=2)

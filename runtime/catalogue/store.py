@@ -128,7 +128,8 @@ def list_local() -> list[LocalModel]:
     """Every model file in the models folder, by name."""
     folder = models_folder()
     files = [*folder.glob("*.gguf"), *(folder / HUB_FOLDER).glob("*/*/**/*.gguf")]
-    return sorted((local_model(path) for path in files), key=lambda model: model.name)
+    models = (local_model(path) for path in files if path.is_file())
+    return sorted(models, key=lambda model: model.name)
 
 
 def local_model(path: Path) -> LocalModel:

@@ -1,5 +1,6 @@
 """The loop that admits, schedules, runs and advances every caller's job."""
 
+import os
 import threading
 import time
 
@@ -18,6 +19,8 @@ __all__ = ["COMPUTE_LOCK", "StepLoop"]
 
 # Models in one process take turns: each forward uses all the threads that it was given.
 COMPUTE_LOCK = threading.Lock()
+if hasattr(os, "register_at_fork"):  # else a child would wait for a step that nobody runs there
+    os.register_at_fork(after_in_child=COMPUTE_LOCK._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 class StepLoop:
@@ -38,16 +41,22 @@ class StepLoop:
 
     def run(self) -> None:
         """Work until the inbox is closed; what has not ended by then is cancelled."""
-        while not self._inbox.closed:
-            try:
-                self._admit()
-                if self._running:
-                    step = schedule(self._running, self._pace.rows)
-                    self._advance(step, self._forward(step))
-            except Exception as error:  # a bug or no memory: its jobs hear of it, the engine lives
-                self._fail_running(error)
-        for job in [*self._running, *self._inbox.take_all(lambda _: True)]:
-            job.cancel()
+        try:
+            while not self._inbox.closed:
+                self._step()
+        finally:  # also when the thread dies: nobody should wait for it
+            self._inbox.close()
+            for job in [*self._running, *self._inbox.take_all(lambda _: True)]:
+                job.cancel()
+
+    def _step(self) -> None:
+        try:
+            self._admit()
+            if self._running:
+                step = schedule(self._running, self._pace.rows)
+                self._advance(step, self._forward(step))
+        except Exception as error:  # a bug or no memory: its jobs hear of it, the engine lives
+            self._fail_running(error)
 
     def _admit(self) -> None:
         """Wait for work, drop what was cancelled, and start jobs that fit beside the running."""

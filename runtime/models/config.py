@@ -87,6 +87,9 @@ def read_config(
     embedding = file.tensors.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
         raise CheckpointError(f"{file.path}: there is no matrix token_embd.weight")
+    rms_eps = file.get_float(f"{prefix}.attention.layer_norm_rms_epsilon")
+    if not 0 <= rms_eps < 1:
+        raise CheckpointError(f"{file.path}: RMS norm epsilon: expected 0 to 1, got {rms_eps}")
     return ModelConfig(
         architecture=prefix,
         name=file.get_str("general.name", file.path.stem),
@@ -98,7 +101,7 @@ def read_config(
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,
         head_size=head_size,
-        rms_eps=file.get_float(f"{prefix}.attention.layer_norm_rms_epsilon"),
+        rms_eps=rms_eps,
         rope_base=file.get_float(f"{prefix}.rope.freq_base", 10000.0),
         rope_dimensions=rope_dimensions,
         rope_scaling=RopeScaling.from_file(file),

@@ -52,7 +52,7 @@ class RopeScaling:
         if not 0 < factor < math.inf:
             raise CheckpointError(f"{file.path}: RoPE scaling factor {factor} is not positive")
         attention = file.get_float(f"{prefix}.scaling.attn_factor", 1.0)
-        return cls(
+        scaling = cls(
             kind=kind,
             factor=1.0 if kind == "none" else factor,
             original_context=file.get_int(
@@ -65,6 +65,10 @@ class RopeScaling:
             beta_slow=file.get_float(f"{prefix}.scaling.yarn_beta_slow", 1.0),
             extrapolation=file.get_float(f"{prefix}.scaling.yarn_ext_factor", 1.0),
         )
+        positive = (scaling.attention_factor, scaling.beta_fast, scaling.beta_slow)
+        if min(positive) <= 0 or not 0 <= scaling.extrapolation <= 1 or factor < 1e-3:
+            raise CheckpointError(f"{file.path}: senseless RoPE scaling, {scaling}")
+        return scaling
 
 
 class RopeTable:

@@ -121,14 +121,24 @@ def show_stats(conversation: Conversation, _: str) -> None:
     say("\n".join(timing_lines(conversation.last, conversation.llm.plan)))
 
 
+def named_path(argument: str) -> Path:
+    """The path that somebody typed. Raises ChatInputError for one that can't exist."""
+    if "\0" in argument:
+        raise ChatInputError("a file name can't hold a NUL character")
+    try:
+        return Path(argument).expanduser()
+    except RuntimeError as error:  # ~ of somebody who is not known here
+        raise ChatInputError(f"{argument}: {error}") from error
+
+
 def save(conversation: Conversation, argument: str) -> None:
-    path = Path(argument).expanduser()
+    path = named_path(argument)
     save_messages(path, conversation.session.messages)
     say(f"{len(conversation.session.messages)} messages saved in {path}")
 
 
 def load(conversation: Conversation, argument: str) -> None:
-    path = Path(argument).expanduser()
+    path = named_path(argument)
     conversation.replace(load_messages(path))
     say(f"{len(conversation.session.messages)} messages loaded from {path}")
 

@@ -11,12 +11,17 @@ __all__ = ["Messages", "load_messages", "save_messages"]
 
 Messages = list[dict[str, str]]
 
+LARGEST_FILE_BYTES = 64 << 20
 ROLES = ("system", "user", "assistant")
 
 
 def load_messages(path: Path) -> Messages:
     """The conversation in a file. Raises ChatInputError saying what is wrong with it."""
+    if path.exists() and not path.is_file():
+        raise ChatInputError(f"{path} is not a file; expected a saved conversation")
     try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise ChatInputError(f"{path} is too large for a saved conversation")
         messages = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ChatInputError(f"{path} can't be read: {error.strerror}") from error
@@ -39,11 +44,16 @@ def save_messages(path: Path, messages: Messages) -> None:
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False
         ) as part:
-            json.dump(messages, part, indent=2, ensure_ascii=False)
-            part.write("\n")
-        os.replace(part.name, path)
-    except OSError as error:
-        raise ChatInputError(f"{path} can't be written: {error.strerror}") from error
+            try:
+                json.dump(messages, part, indent=2, ensure_ascii=False)
+                part.write("\n")
+                part.flush()
+                os.replace(part.name, path)
+            except BaseException:
+                os.unlink(part.name)
+                raise
+    except (OSError, ValueError) as error:  # ValueError: a name or text that no file can hold
+        raise ChatInputError(f"{path} can't be written: {error}") from error
 
 
 def find_problem(messages: object) -> str | None:
