@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from slipstream.cpu_kernels import reference
 from slipstream.runtime.kv_cache import CacheFullError, KVCache
@@ -167,7 +167,7 @@ class CacheMachine(RuleBasedStateMachine):
             copy = self.cache.fork(source, length)
         except CacheFullError:
             assert full
-            return source
+            return multiple()  # no new slot: the source is in the bundle already
         assert not full
         self.held[copy] = self.held[source][:length]
         return copy
