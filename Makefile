@@ -8,7 +8,7 @@ MODELS ?= smollm2-135m
 .PHONY: setup run check test test-gpu bench docs clean
 
 run: $(VENV)/installed  ## install, fetch the default model, answer a prompt
-	$(BIN)/slipstream run --stats "$(PROMPT)"
+	$(BIN)/slipstream run --stats --temperature 0 "$(PROMPT)"
 
 setup: $(VENV)/installed-dev  ## everything that development needs
 
