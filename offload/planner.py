@@ -118,6 +118,8 @@ def _choose_sequences(
 ) -> tuple[int, str]:
     """How many sequences of `context` tokens the KV cache holds: one at least, more with room."""
     kv_bytes = context * footprint.kv_bytes_per_token
+    if kv_bytes == 0:
+        return MAX_SEQUENCES, "the model keeps no KV cache"
     free_bytes = room_bytes - footprint.weights_bytes - footprint.workspace_bytes
     in_share = int(machine.ram_available_bytes * KV_SHARE) // kv_bytes
     fits = min(in_share, free_bytes // kv_bytes)
@@ -136,6 +138,8 @@ def _longest_context(footprint: Footprint, room_bytes: int) -> int:
     free_bytes = room_bytes - footprint.weights_bytes - footprint.workspace_bytes
     if free_bytes < 0:
         return 0
+    if footprint.kv_bytes_per_token == 0:
+        return footprint.trained_context
     return min(footprint.trained_context, free_bytes // footprint.kv_bytes_per_token)
 
 
