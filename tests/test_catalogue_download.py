@@ -142,7 +142,7 @@ def test_a_file_of_the_wrong_size_is_refused_whatever_its_hash(source):
 def test_too_little_room_is_said_before_the_download(source, monkeypatch):
     free = namedtuple("usage", "free")(len(CONTENT) + source.scratch_bytes - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
-    with pytest.raises(DownloadError, match=r"B needed, .* B free in .*home/models"):
+    with pytest.raises(DownloadError, match=r"kB needed, .* kB free in .*home/models"):
         pull("tiny")
     assert source.starts == []
 
