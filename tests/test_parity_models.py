@@ -16,7 +16,7 @@ from slipstream import LLM
 from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.errors import CatalogueError
 from slipstream.runtime.options import Options
-from support.parity import FREE_TEXTS, MODELS, agreement, parity_text, text_names
+from support.parity import FREE_TEXTS, MODELS, parity_text, perplexity, text_names
 from support.parity_measure import compare
 from support.recorded_logits import RecordedLogits, ids_hash
 from support.transcripts import CHAT_MODELS, GOLDEN, MAX_TOKENS, PROMPTS
@@ -60,8 +60,7 @@ def test_logits_are_those_recorded_of_llama_cpp(llm: LLM, model: str, text: str)
     logits = llm.logits(ids)
     same = logits.argmax(axis=1) == np.array(record.best)
     assert same[1:].mean() >= TOP1
-    perplexity = agreement(logits, logits, ids).got_perplexity
-    assert perplexity == pytest.approx(record.perplexity, rel=PERPLEXITY_CHANGE)
+    assert perplexity(logits, ids) == pytest.approx(record.perplexity, rel=PERPLEXITY_CHANGE)
     assert record.divergence(logits) <= RECORDED_KL
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "llama_cpp_logits",
     "log_softmax",
     "parity_text",
+    "perplexity",
     "text_names",
 ]
 
@@ -80,23 +81,28 @@ def agreement(want: np.ndarray, got: np.ndarray, ids: Sequence[int]) -> Agreemen
     assert want.shape == got.shape
     assert len(ids) == len(want)
     divergence, same = np.empty(len(ids)), np.empty(len(ids), bool)
-    losses = np.empty((2, len(ids) - 1))
     for start in range(0, len(ids), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
         p, q = log_softmax(want[rows]), log_softmax(got[rows])
         divergence[rows] = (np.exp(p) * (p - q)).sum(axis=1)
         same[rows] = p.argmax(axis=1) == q.argmax(axis=1)
-        next_ids = ids[start + 1 : start + 1 + _ROWS_AT_ONCE]
-        steps = np.arange(len(next_ids))
-        losses[:, start : start + len(next_ids)] = -p[steps, next_ids], -q[steps, next_ids]
-    want_perplexity, got_perplexity = np.exp(losses[:, 1:].mean(axis=1))
     return Agreement(
         kl=float(divergence[1:].mean()),
         first_kl=float(divergence[0]),
         top1=float(same[1:].mean()),
-        want_perplexity=float(want_perplexity),
-        got_perplexity=float(got_perplexity),
+        want_perplexity=perplexity(want, ids),
+        got_perplexity=perplexity(got, ids),
     )
+
+
+def perplexity(logits: np.ndarray, ids: Sequence[int]) -> float:
+    """Of the text `ids` (T,) under the logits (T, V) after each of its tokens but the first."""
+    losses = np.empty(len(ids) - 1)
+    for row in range(len(losses)):
+        peak = logits[row].max()
+        total = np.exp(logits[row] - peak).sum(dtype=np.float64)
+        losses[row] = peak + np.log(total) - logits[row, ids[row + 1]]
+    return float(np.exp(losses[1:].mean()))
 
 
 def llama_cpp_logits(path: Path, texts: Sequence[Sequence[int]]) -> Iterator[np.ndarray]:

@@ -23,10 +23,10 @@ from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.tokenizer import Tokenizer
 from support.parity import (
     MODELS,
-    agreement,
     llama_cpp_logits,
     log_softmax,
     parity_text,
+    perplexity,
     text_names,
 )
 
@@ -69,7 +69,7 @@ class RecordedLogits:
         top_ids = np.argsort(-logprobs, axis=1)[:, :_TOP]
         return cls(
             ids_hash=ids_hash(ids),
-            perplexity=round(agreement(logits, logits, ids).want_perplexity, 5),
+            perplexity=round(perplexity(logits, ids), 5),
             best=logits.argmax(axis=1).tolist(),
             positions=positions.tolist(),
             top_ids=top_ids.tolist(),
