@@ -5,7 +5,7 @@ exact ones. Without it a record of llama.cpp's is: tests/support/recorded_logits
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +42,32 @@ def local_path(model: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def llm(request: pytest.FixtureRequest) -> Iterator[LLM]:
-    with LLM.open(local_path(request.param), Options(context=2048)) as llm:
-        yield llm
+def opened() -> Iterator[Callable[[str], LLM]]:
+    """Opens a model, or hands out the one that was opened last."""
+    last: dict[str, LLM] = {}
+
+    def close() -> None:
+        for llm in last.values():
+            llm.close()
+        last.clear()
+
+    def open_model(model: str) -> LLM:
+        if model not in last:
+            close()
+            last[model] = LLM.open(local_path(model), Options(context=2048))
+        return last[model]
+
+    yield open_model
+    close()
 
 
 @pytest.mark.parametrize(
-    ("llm", "model", "text"),
-    [(model, model, text) for model in MODELS for text in text_names(model)],
-    indirect=["llm"],
+    ("model", "text"), [(model, text) for model in MODELS for text in text_names(model)]
 )
-def test_logits_are_those_recorded_of_llama_cpp(llm: LLM, model: str, text: str) -> None:
+def test_logits_are_those_recorded_of_llama_cpp(
+    opened: Callable[[str], LLM], model: str, text: str
+) -> None:
+    llm = opened(model)
     record = RecordedLogits.load(model, text)
     ids = llm.tokenize(parity_text(text))
     assert len(ids) >= 400
@@ -81,11 +96,12 @@ def test_logits_agree_with_llama_cpp_and_are_as_accurate(model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("llm", "model", "prompt"),
-    [(model, model, prompt) for model in CHAT_MODELS for prompt in PROMPTS],
-    indirect=["llm"],
+    ("model", "prompt"), [(model, prompt) for model in CHAT_MODELS for prompt in PROMPTS]
 )
-def test_greedy_answer_is_the_golden_transcript(llm: LLM, model: str, prompt: str) -> None:
+def test_greedy_answer_is_the_golden_transcript(
+    opened: Callable[[str], LLM], model: str, prompt: str
+) -> None:
+    llm = opened(model)
     answers = json.loads(GOLDEN.read_text("utf-8"))[model]
     golden = next(answer for answer in answers if answer["prompt"] == prompt)
     messages = [{"role": "user", "content": prompt}]
