@@ -4,8 +4,6 @@ import enum
 
 from slipstream.cpu_kernels.errors import ShapeError
 
-__all__ = ["QuantType"]
-
 
 class QuantType(enum.Enum):
     """A ggml tensor type. Its value is the id that GGUF files store.

@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,7 @@ import numpy.typing as npt
 import platformdirs
 
 from slipstream.offload.machine import Machine, probe
-
-__all__ = ["cache_file", "measured_read_bandwidth", "time_reads"]
+from slipstream.offload.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -139,17 +137,8 @@ def _load(file: Path) -> dict[str, float]:
 
 
 def _save(file: Path, figures: dict[str, float]) -> None:
-    """Replace the file in one step, so that no reader ever sees half of it."""
-    temporary = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=file.parent, suffix=".part", delete=False
-        ) as stream:
-            temporary = Path(stream.name)
-            json.dump(figures, stream, indent=1)
-        os.replace(temporary, file)
+        write_whole(file, json.dumps(figures, indent=1))
     except OSError as error:
         log.info("the measured bandwidth is not remembered: %s", error)
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)

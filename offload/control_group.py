@@ -10,8 +10,6 @@ from pathlib import Path, PurePosixPath
 
 from slipstream.offload.linux_files import read_fields, read_int, read_text
 
-__all__ = ["MemoryLimit", "cpu_quota", "memory_limit"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryLimit:

@@ -21,8 +21,6 @@ from slipstream.offload.linux_files import (
     read_text,
 )
 
-__all__ = ["Cores", "cpu_name", "instruction_sets", "last_level_cache_bytes", "read_cores"]
-
 # LLVM's names of the instruction sets that matter for inference, and the names users know.
 INSTRUCTION_SETS = {
     "avx2": "avx2",

@@ -7,8 +7,6 @@ PlanError
 The runtime turns these into the errors that users meet (`slipstream.runtime.errors`).
 """
 
-__all__ = ["PlanError", "PlanMemoryError", "PlanOptionError"]
-
 
 class PlanError(Exception):
     """No plan exists for this model, machine and request; the message says why and what to do."""

@@ -14,8 +14,6 @@ from typing import Any
 
 from slipstream.offload.linux_files import read_text
 
-__all__ = ["Gpu", "find_gpus", "load_nvml"]
-
 log = logging.getLogger(__name__)
 
 PCI_VENDORS = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel"}

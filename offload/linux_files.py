@@ -6,8 +6,6 @@ what was expected: kernels, containers and other systems differ in which of them
 
 from pathlib import Path
 
-__all__ = ["parse_cpu_list", "read_cpu_list", "read_fields", "read_int", "read_text"]
-
 # No kernel is built for more; a longer list is not a list of CPUs.
 MAX_CPUS = 65_536
 

@@ -13,8 +13,6 @@ from slipstream.offload.cpu_probe import (
 from slipstream.offload.gpu_probe import Gpu, find_gpus
 from slipstream.offload.memory import read_ram
 
-__all__ = ["Machine", "default_threads", "explain_default_threads", "probe"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:

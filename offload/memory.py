@@ -1,17 +1,17 @@
 """How much RAM the machine has, how much a model may take, and how much is left alone."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from slipstream.offload.control_group import memory_limit
-from slipstream.offload.linux_files import read_fields
-
-__all__ = ["Ram", "ram_margin_bytes", "read_ram"]
+from slipstream.offload.linux_files import read_fields, read_text
 
 SMALLEST_MARGIN_BYTES = 256 * 1024**2
 MARGIN_SHARE = 0.05
+ADDRESS_SPACE_LINE = re.compile(r"^Max address space +(\d+) ", re.MULTILINE)  # "unlimited" else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Ram:
 
 
 def read_ram(root: Path = Path("/")) -> Ram:
-    """RAM of the machine, or of the control group where that has less."""
+    """RAM of the machine, or of the control group or `ulimit -v` where that allows less."""
     fields = read_fields(root / "proc/meminfo")
     total = _kilobytes(fields.get("MemTotal"))
     available = _kilobytes(fields.get("MemAvailable"))
@@ -34,6 +34,12 @@ def read_ram(root: Path = Path("/")) -> Ram:
     if limit is not None:
         total = min(total, limit.limit_bytes)
         available = min(available, limit.available_bytes)
+    # Everything that a process maps counts, so this is less than what it could touch.
+    address_space = ADDRESS_SPACE_LINE.search(read_text(root / "proc/self/limits") or "")
+    if address_space is not None:
+        used = _kilobytes(read_fields(root / "proc/self/status").get("VmSize")) or 0
+        total = min(total, int(address_space[1]))
+        available = min(available, max(0, int(address_space[1]) - used))
     return Ram(total_bytes=total, available_bytes=min(available, total))
 
 

@@ -1,12 +1,11 @@
 """What a model will cost on this machine and why it is run the way it is, in numbers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from slipstream.offload.table import aligned
 from slipstream.offload.units import format_bytes
-
-__all__ = ["Decision", "Footprint", "Plan"]
 
 # Far enough into a conversation that reading the KV cache shows in the speed.
 LONG_CONTEXT_TOKENS = 4096
@@ -26,6 +25,10 @@ class Footprint:
     workspace_bytes: int  # activations and other scratch memory of the largest step
     trained_context: int  # tokens
 
+    def needed_bytes(self, kv_tokens: int) -> int:
+        """All that the model takes in RAM with so many tokens in the KV cache."""
+        return self.weights_bytes + self.workspace_bytes + kv_tokens * self.kv_bytes_per_token
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
@@ -42,6 +45,7 @@ class Plan:
 
     backend: str
     threads: int
+    kv: str  # how keys and values are stored
     context: int  # tokens, of one sequence
     num_sequences: int  # how many of them the KV cache holds at the same time
     footprint: Footprint
@@ -63,7 +67,7 @@ class Plan:
     @property
     def needed_bytes(self) -> int:
         """Everything the plan takes in RAM: weights, KV cache and workspace."""
-        return self.footprint.weights_bytes + self.kv_bytes + self.footprint.workspace_bytes
+        return self.footprint.needed_bytes(self.kv_tokens)
 
     def predicted_decode_tok_per_s(self, context_tokens: int = 0) -> float | None:
         """Decode speed of one sequence that already holds `context_tokens`, if reads are the limit.
@@ -80,7 +84,7 @@ class Plan:
         rows = [
             (decision.what, _readable(decision.value), decision.why) for decision in self.decisions
         ]
-        return _table([*rows, *self._memory_rows(), *self._speed_rows()])
+        return aligned([*rows, *self._memory_rows(), *self._speed_rows()])
 
     def compare(
         self,
@@ -100,7 +104,7 @@ class Plan:
         rows.append(_compared("read GB/s", self.read_gb_per_s, read_gb_per_s, _one_decimal))
         if actual_ram_bytes is not None:
             rows.append(_compared("RAM", self.needed_bytes, actual_ram_bytes, format_bytes))
-        return _table(rows)
+        return aligned(rows)
 
     def as_dict(self) -> dict[str, Any]:
         """The plan with its derived figures, ready for JSON."""
@@ -165,12 +169,3 @@ def _compared(
     if predicted is None:
         return (what, "unknown", show(actual), "")
     return (what, show(predicted), show(actual), f"{actual / predicted:.0%}")
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """The rows with their columns aligned, two spaces between them."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]

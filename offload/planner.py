@@ -6,8 +6,6 @@ from slipstream.offload.memory import ram_margin_bytes
 from slipstream.offload.plan import Decision, Footprint, Plan
 from slipstream.offload.units import format_bytes
 
-__all__ = ["plan_cpu"]
-
 SMALLEST_CONTEXT = 256  # tokens; a conversation does not fit in fewer
 CONTEXT_STEP = 256  # a context cut down to the memory is a multiple of this
 MAX_SEQUENCES = 8
@@ -20,6 +18,8 @@ def plan_cpu(
     *,
     backend: str,
     backend_reason: str,
+    kv: str,
+    kv_reason: str,
     threads: int | None = None,
     context: int | None = None,
 ) -> Plan:
@@ -31,16 +31,18 @@ def plan_cpu(
     when the model does not fit.
     """
     margin_bytes = ram_margin_bytes(machine.ram_total_bytes)
-    room_bytes = machine.ram_available_bytes - margin_bytes
+    needed_bytes = footprint.needed_bytes(kv_tokens=0)
+    free_bytes = machine.ram_available_bytes - margin_bytes - needed_bytes
     num_threads, threads_why = _choose_threads(machine, threads)
     if context is None:
-        num_tokens, context_why = _choose_context(footprint, machine, room_bytes)
+        num_tokens, context_why = _choose_context(footprint, machine, free_bytes)
     else:
-        num_tokens, context_why = _check_context(footprint, machine, room_bytes, context)
-    num_sequences, sequences_why = _choose_sequences(footprint, machine, room_bytes, num_tokens)
+        num_tokens, context_why = _check_context(footprint, machine, free_bytes, context)
+    num_sequences, sequences_why = _choose_sequences(footprint, machine, free_bytes, num_tokens)
     return Plan(
         backend=backend,
         threads=num_threads,
+        kv=kv,
         context=num_tokens,
         num_sequences=num_sequences,
         footprint=footprint,
@@ -50,6 +52,7 @@ def plan_cpu(
         decisions=(
             Decision(what="backend", value=backend, why=backend_reason),
             Decision(what="threads", value=num_threads, why=threads_why),
+            Decision(what="kv", value=kv, why=kv_reason),
             Decision(what="context", value=num_tokens, why=context_why),
             Decision(what="sequences", value=num_sequences, why=sequences_why),
         ),
@@ -72,16 +75,16 @@ def _choose_threads(machine: Machine, threads: int | None) -> tuple[int, str]:
     return threads, "asked for"
 
 
-def _choose_context(footprint: Footprint, machine: Machine, room_bytes: int) -> tuple[int, str]:
+def _choose_context(footprint: Footprint, machine: Machine, free_bytes: int) -> tuple[int, str]:
     """The longest context that the model was trained for and that fits in memory."""
-    fits = _longest_context(footprint, room_bytes)
+    fits = _longest_context(footprint, free_bytes)
     if fits >= footprint.trained_context:
         return footprint.trained_context, "the whole context the model was trained for"
     smallest = min(SMALLEST_CONTEXT, footprint.trained_context)
     if fits < smallest:
         raise PlanMemoryError(
             f"The model does not fit in memory: even with a context of only {smallest:,} tokens "
-            f"{_need(footprint, smallest)}, but {_room(machine)}. Close other programs, or use a "
+            f"{_shortage(footprint, machine, smallest)}. Close other programs, or use a "
             f"smaller model or quantisation."
         )
     context = fits - fits % CONTEXT_STEP
@@ -91,7 +94,7 @@ def _choose_context(footprint: Footprint, machine: Machine, room_bytes: int) -> 
 
 
 def _check_context(
-    footprint: Footprint, machine: Machine, room_bytes: int, context: int
+    footprint: Footprint, machine: Machine, free_bytes: int, context: int
 ) -> tuple[int, str]:
     """The context that was asked for, when the model and the memory allow it."""
     if not 1 <= context <= footprint.trained_context:
@@ -99,7 +102,7 @@ def _check_context(
             f"context must be between 1 and {footprint.trained_context:,} tokens, for which the "
             f"model was trained; got {context:,}."
         )
-    fits = _longest_context(footprint, room_bytes)
+    fits = _longest_context(footprint, free_bytes)
     if context > fits:
         advice = (
             f"Ask for a context of at most {fits:,} tokens, or close other programs."
@@ -108,19 +111,18 @@ def _check_context(
         )
         raise PlanMemoryError(
             f"A context of {context:,} tokens does not fit in memory: "
-            f"{_need(footprint, context)}, but {_room(machine)}. {advice}"
+            f"{_shortage(footprint, machine, context)}. {advice}"
         )
     return context, "asked for"
 
 
 def _choose_sequences(
-    footprint: Footprint, machine: Machine, room_bytes: int, context: int
+    footprint: Footprint, machine: Machine, free_bytes: int, context: int
 ) -> tuple[int, str]:
     """How many sequences of `context` tokens the KV cache holds: one at least, more with room."""
     kv_bytes = context * footprint.kv_bytes_per_token
     if kv_bytes == 0:
         return MAX_SEQUENCES, "the model keeps no KV cache"
-    free_bytes = room_bytes - footprint.weights_bytes - footprint.workspace_bytes
     in_share = int(machine.ram_available_bytes * KV_SHARE) // kv_bytes
     fits = min(in_share, free_bytes // kv_bytes)
     if fits >= MAX_SEQUENCES:
@@ -133,9 +135,8 @@ def _choose_sequences(
     return (fits, why) if fits > 1 else (1, f"{why}; one always has its place")
 
 
-def _longest_context(footprint: Footprint, room_bytes: int) -> int:
+def _longest_context(footprint: Footprint, free_bytes: int) -> int:
     """Tokens that fit in the memory that weights and workspace leave; at most the trained ones."""
-    free_bytes = room_bytes - footprint.weights_bytes - footprint.workspace_bytes
     if free_bytes < 0:
         return 0
     if footprint.kv_bytes_per_token == 0:
@@ -143,21 +144,15 @@ def _longest_context(footprint: Footprint, room_bytes: int) -> int:
     return min(footprint.trained_context, free_bytes // footprint.kv_bytes_per_token)
 
 
-def _need(footprint: Footprint, context: int) -> str:
-    """The bytes that the model takes with a context, whole and in parts."""
-    kv_bytes = context * footprint.kv_bytes_per_token
-    needed_bytes = footprint.weights_bytes + kv_bytes + footprint.workspace_bytes
-    return (
-        f"it needs {format_bytes(needed_bytes)} (weights {format_bytes(footprint.weights_bytes)}, "
-        f"KV cache {format_bytes(kv_bytes)}, workspace {format_bytes(footprint.workspace_bytes)})"
-    )
-
-
-def _room(machine: Machine) -> str:
-    """What a plan may take, and why that is less than what is available."""
+def _shortage(footprint: Footprint, machine: Machine, context: int) -> str:
+    """What the model takes with a context, and what a plan may take of the memory, and why."""
     margin_bytes = ram_margin_bytes(machine.ram_total_bytes)
     room_bytes = max(0, machine.ram_available_bytes - margin_bytes)
     return (
-        f"only {format_bytes(room_bytes)} can be used ({format_bytes(machine.ram_available_bytes)} "
+        f"it needs {format_bytes(footprint.needed_bytes(context))} "
+        f"(weights {format_bytes(footprint.weights_bytes)}, "
+        f"KV cache {format_bytes(context * footprint.kv_bytes_per_token)}, "
+        f"workspace {format_bytes(footprint.workspace_bytes)}), but only "
+        f"{format_bytes(room_bytes)} can be used ({format_bytes(machine.ram_available_bytes)} "
         f"of RAM is available, less {format_bytes(margin_bytes)} for other programs)"
     )

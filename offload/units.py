@@ -1,7 +1,5 @@
 """Byte counts as people read them, in powers of ten: 1 GB is 1,000,000,000 bytes."""
 
-__all__ = ["format_bytes"]
-
 
 def format_bytes(num_bytes: float) -> str:
     """`num_bytes` to three digits in B, kB, MB, GB or TB: 1_234_000 is "1.23 MB"."""

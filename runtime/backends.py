@@ -1,18 +1,24 @@
 """Which module computes the ops. All backends have the names and signatures of the reference."""
 
 import importlib
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
 from slipstream.runtime.errors import OptionError
-
-__all__ = ["BACKENDS", "Backend", "load_backend"]
 
 # Imported on first use, so that an absent optional package costs nothing and breaks nothing.
 BACKENDS = {
     "numba": "slipstream.cpu_kernels.compiled",
     "reference": "slipstream.cpu_kernels.reference",
 }
+
+_COMPUTE_LOCK = threading.Lock()
+if hasattr(os, "register_at_fork"):  # else a child would wait for a step that nobody runs there
+    os.register_at_fork(after_in_child=_COMPUTE_LOCK._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +29,13 @@ class Backend:
     ops: ModuleType
     reason: str
 
+    @contextmanager
+    def computing(self, num_threads: int) -> Iterator[None]:
+        """Compute with all these threads; the models of one process take turns."""
+        with _COMPUTE_LOCK:
+            self.ops.set_num_threads(num_threads)
+            yield
+
 
 def load_backend(name: str = "auto") -> Backend:
     """The backend with this name; "auto" takes the fastest and records why.
@@ -30,13 +43,17 @@ def load_backend(name: str = "auto") -> Backend:
     Raises OptionError for an unknown name or when a backend that was asked for can't be imported.
     """
     if name == "auto":
-        chosen, reason = "numba", "compiled kernels for this CPU; no GPU backend in this version"
+        chosen = "numba"
     elif name in BACKENDS:
-        chosen, reason = name, "asked for"
+        chosen = name
     else:
         raise OptionError(f"backend: expected one of auto, {', '.join(BACKENDS)}; got {name!r}")
     try:
         ops = importlib.import_module(BACKENDS[chosen])
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise OptionError(f"backend {chosen!r} can't be imported: {error}") from error
+    reason = "asked for"
+    if name == "auto":
+        instructions = ops.chosen_instruction_set()
+        reason = f"kernels compiled for this CPU ({instructions}); this version has none for GPUs"
     return Backend(name=chosen, ops=ops, reason=reason)

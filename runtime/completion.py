@@ -6,8 +6,6 @@ from typing import Literal
 
 from slipstream.runtime.sampling import TokenLogprobs
 
-__all__ = ["Completion", "FinishReason", "Piece", "Timings"]
-
 # stop: an end-of-turn token, stop string or stop id; length: max_tokens or the context's end.
 FinishReason = Literal["stop", "length", "cancelled"]
 

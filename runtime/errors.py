@@ -15,19 +15,6 @@ A message says what was wrong, what was expected, what was found, and what to do
 `slipstream.cpu_kernels.ShapeError` for a caller's mistake; users never see it.
 """
 
-__all__ = [
-    "CatalogueError",
-    "ChatTemplateError",
-    "CheckpointError",
-    "DownloadError",
-    "EngineError",
-    "MemoryBudgetError",
-    "OptionError",
-    "PromptError",
-    "SlipstreamError",
-    "UnsupportedError",
-]
-
 
 class SlipstreamError(Exception):
     """Base of every error that Slipstream raises on purpose."""

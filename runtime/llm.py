@@ -11,7 +11,7 @@ import numpy as np
 
 from slipstream.offload.plan import Plan
 from slipstream.runtime.completion import Completion
-from slipstream.runtime.engine import Generation, Scoring, TokenStream
+from slipstream.runtime.engine import Engine, Generation, Scoring, TokenStream
 from slipstream.runtime.errors import ChatTemplateError, PromptError
 from slipstream.runtime.load_progress import terminal_progress
 from slipstream.runtime.loading import Loaded, Progress, load
@@ -20,8 +20,6 @@ from slipstream.runtime.options import Options
 from slipstream.runtime.sampling import Sampler, SamplingOptions
 from slipstream.runtime.session import Session
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
-
-__all__ = ["LLM"]
 
 _FORGOTTEN_WAIT_S = 5.0  # for the step under way when an LLM goes without having been closed
 
@@ -51,7 +49,8 @@ class LLM:
         threads : None takes one for each performance core
         context : tokens that prompt and answer may have together; None takes what the model was
                   trained for, if it fits in memory
-        kv      : how keys and values are stored: "auto" or "f16"
+        kv      : how keys and values are stored: "f16"; "q8_0" for half the memory, and faster
+                  in long contexts; "auto" is f16
         seed    : of every request that names none; None draws a new one for each
         draft, vram_bytes and speculate are for versions with a GPU and drafts; asking for either
         here is an error. Raises CatalogueError when the model is not on this machine,
@@ -91,8 +90,6 @@ class LLM:
         self._seed = options.seed
         # The collector may run this anywhere, even in another engine's step: not to wait for good.
         self._finalizer = weakref.finalize(self, loaded.engine.close, _FORGOTTEN_WAIT_S)
-
-    # Text ----------------------------------------------------------------------------------
 
     def generate(self, prompt: str | Sequence[int], **sampling: Any) -> Completion:
         """Complete a prompt. Sampling options: see `SamplingOptions`; temperature=0 is greedy.
@@ -139,8 +136,6 @@ class LLM:
         """A conversation that remembers its messages."""
         return Session(self, system)
 
-    # Tokens --------------------------------------------------------------------------------
-
     def tokenize(
         self, text: str, *, add_special: bool = True, parse_special: bool = False
     ) -> list[int]:
@@ -162,12 +157,15 @@ class LLM:
         self._loaded.engine.submit(job)
         return job.result()
 
-    # What it is ----------------------------------------------------------------------------
-
     @property
     def plan(self) -> Plan:
         """What runs where, its cost, and why."""
         return self._loaded.plan
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the requests, for programs with jobs of their own."""
+        return self._loaded.engine
 
     @property
     def config(self) -> ModelConfig:
@@ -186,11 +184,6 @@ class LLM:
         """None for a model that completes plain text."""
         return self._loaded.chat_template
 
-    @property
-    def load_s(self) -> float:
-        """Seconds that loading took."""
-        return self._loaded.load_s
-
     def close(self) -> None:
         """Stop running generations and let go of the model. Safe to call twice."""
         self._loaded.engine.close()
@@ -202,22 +195,18 @@ class LLM:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ---------------------------------------------------------------------------------------
-
     def _submit(self, tokens: list[int], options: SamplingOptions) -> TokenStream:
         context = self.plan.context
         self._check_length(tokens, context - 1)
         limit = context if options.max_tokens is None else len(tokens) + options.max_tokens
-        seed = next(
-            (each for each in (options.seed, self._seed) if each is not None),
-            secrets.randbelow(1 << 32),
-        )
+        seed = self._seed if options.seed is None else options.seed
+        if seed is None:
+            seed = secrets.randbelow(1 << 32)
         generation = Generation(
             tokens,
             Sampler(options, seed=seed, vocab_size=self.tokenizer.vocab_size),
             self.tokenizer,
             max_length=min(context, limit),
-            seed=seed,
             load_s=self._loaded.load_s,
         )
         self._loaded.engine.submit(generation)
@@ -235,9 +224,13 @@ class LLM:
 
     def _checked_ids(self, ids: Sequence[int]) -> list[int]:
         try:
+            if isinstance(ids, bytes | bytearray | memoryview):
+                raise TypeError(f"got {type(ids).__name__}, which has to be decoded to a str first")
             tokens = [operator.index(each) for each in ids]
         except TypeError as error:
-            raise PromptError(f"expected token ids, a sequence of whole numbers: {error}") from None
+            raise PromptError(
+                f"expected a text or token ids, a sequence of whole numbers: {error}"
+            ) from None
         wrong = next((each for each in tokens if not 0 <= each < self.config.vocab_size), None)
         if wrong is not None:
             raise PromptError(

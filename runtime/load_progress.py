@@ -5,8 +5,6 @@ import time
 
 from slipstream.runtime.loading import Progress
 
-__all__ = ["terminal_progress"]
-
 _PATIENCE_S = 0.5  # a stage shorter than this is not worth a line
 
 

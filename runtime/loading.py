@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from slipstream.cpu_kernels import BLOCK_DIMENSIONS
 from slipstream.offload.bandwidth import measured_read_bandwidth
 from slipstream.offload.errors import PlanMemoryError, PlanOptionError
 from slipstream.offload.machine import default_threads, probe
@@ -15,14 +16,12 @@ from slipstream.runtime.backends import Backend, load_backend
 from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.engine import LARGEST_CHUNK, Engine, Scoring
-from slipstream.runtime.engine.step_loop import COMPUTE_LOCK
 from slipstream.runtime.errors import CheckpointError, MemoryBudgetError, OptionError
-from slipstream.runtime.kv_cache import KVCache
+from slipstream.runtime.kv_cache import KVCache, pages_for
+from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.models import ModelConfig, head_name, load_model, read_model_config
-from slipstream.runtime.options import Options
+from slipstream.runtime.options import DEFAULT_KV, KV_DTYPES, Options
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
-
-__all__ = ["Loaded", "Progress", "load", "plan_model"]
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -61,21 +60,27 @@ def load(
     model : a catalogue name, a path, or hf:org/repo:file.gguf; it must be on this machine
     Raises CatalogueError, CheckpointError, UnsupportedError, OptionError, MemoryBudgetError.
     """
+    try:
+        return _load(resolve(model), options, backend_name, progress)
+    except MemoryBudgetError:
+        raise
+    except MemoryError as error:
+        raise MemoryBudgetError(
+            f"There is not enough memory to load {model}: close other programs, raise the limit on "
+            "this process (`ulimit -v`) if there is one, or use a smaller model or context."
+        ) from error
+
+
+def _load(path: Path, options: Options, backend_name: str, progress: Progress | None) -> Loaded:
     start = time.perf_counter()
-    path = resolve(model)
     with ModelFile.open(path) as file:
         config = read_model_config(file)
         backend = load_backend(backend_name)
         plan = _plan(file, config, options, backend)
         tokenizer = Tokenizer.from_metadata(file.metadata, path=path)
-        if tokenizer.vocab_size > config.vocab_size:
-            raise CheckpointError(
-                f"{path}: {tokenizer.vocab_size} tokens but {config.vocab_size} embedding rows; "
-                "the file is damaged"
-            )
+        _check_vocabulary(file, config, tokenizer)
         chat_template = ChatTemplate.from_metadata(file.metadata, tokenizer)
-        with COMPUTE_LOCK:
-            backend.ops.set_num_threads(plan.threads)
+        with backend.computing(plan.threads):
             backend.ops.prepare(
                 {tensor.quant_type for tensor in file.tensors.values()},
                 _stage(progress, "compiling kernels for this CPU (once)"),
@@ -85,7 +90,9 @@ def load(
         num_layers=config.num_layers,
         num_kv_heads=config.num_kv_heads,
         head_size=config.head_size,
-        num_tokens=plan.kv_tokens,
+        # Whole pages for each sequence: else fewer of them fit than the plan says.
+        num_tokens=plan.num_sequences * pages_for(plan.context) * PAGE_SIZE,
+        dtype=KV_DTYPES[plan.kv],
     )
     engine = Engine(weights, cache, backend, threads=plan.threads)
     return Loaded(
@@ -99,18 +106,37 @@ def load(
     )
 
 
+def _check_vocabulary(file: ModelFile, config: ModelConfig, tokenizer: Tokenizer) -> None:
+    """An embedding may be padded beyond the tokens; the size in the header counts either."""
+    num_rows, num_tokens = config.vocab_size, tokenizer.vocab_size
+    if num_tokens > num_rows:
+        raise CheckpointError(
+            f"{file.path}: {num_tokens} tokens but {num_rows} embedding rows; the file is damaged"
+        )
+    key = f"{config.architecture}.vocab_size"
+    stated = file.get_int(key, num_rows)
+    if stated not in (num_rows, num_tokens):
+        raise CheckpointError(
+            f"{file.path}: {key} is {stated}, but there are {num_tokens} tokens and {num_rows} "
+            "embedding rows; the file is damaged"
+        )
+
+
 def _plan(file: ModelFile, config: ModelConfig, options: Options, backend: Backend) -> Plan:
     machine = probe()
     threads = options.threads or default_threads(machine)
     machine = replace(machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine))
+    kv, kv_reason = _choose_kv(config, options)
     try:
         return plan_cpu(
-            _footprint(file, config, backend),
+            _footprint(file, config, backend, KV_DTYPES[kv]),
             machine,
             threads=options.threads,
             context=options.context,
             backend=backend.name,
             backend_reason=backend.reason,
+            kv=kv,
+            kv_reason=kv_reason,
         )
     except PlanOptionError as error:
         raise OptionError(str(error)) from error
@@ -118,7 +144,18 @@ def _plan(file: ModelFile, config: ModelConfig, options: Options, backend: Backe
         raise MemoryBudgetError(str(error)) from error
 
 
-def _footprint(file: ModelFile, config: ModelConfig, backend: Backend) -> Footprint:
+def _choose_kv(config: ModelConfig, options: Options) -> tuple[str, str]:
+    if options.kv == "auto":
+        return DEFAULT_KV, "the default; q8_0 takes half the memory"
+    if KV_DTYPES[options.kv] == "int8" and config.head_size % BLOCK_DIMENSIONS:
+        raise OptionError(
+            f"kv: {options.kv} needs heads of a multiple of {BLOCK_DIMENSIONS} dimensions, "
+            f"{config.name} has {config.head_size}; use f16"
+        )
+    return options.kv, "asked for"
+
+
+def _footprint(file: ModelFile, config: ModelConfig, backend: Backend, kv_dtype: str) -> Footprint:
     """What the model costs. An embedding that is not also the head stays in the file."""
     head = head_name(file.tensors)
     packed = sum(
@@ -130,7 +167,7 @@ def _footprint(file: ModelFile, config: ModelConfig, backend: Backend) -> Footpr
     return Footprint(
         weights_bytes=packed,
         read_bytes_per_token=packed,
-        kv_bytes_per_token=config.kv_bytes_per_token,
+        kv_bytes_per_token=config.kv_bytes_per_token(kv_dtype),
         workspace_bytes=4 * (LARGEST_CHUNK * 6 * widest + Scoring.chunk_limit * config.vocab_size),
         trained_context=config.context_length,
     )

@@ -3,8 +3,18 @@
 from dataclasses import dataclass
 
 from slipstream.runtime.errors import OptionError
+from slipstream.runtime.number_rule import SEED, NumberRule
 
-__all__ = ["Options"]
+# By the names that users know them by. q8_0 takes 53 % of the bytes of f16.
+KV_DTYPES = {"f16": "float16", "q8_0": "int8"}
+DEFAULT_KV = "f16"
+
+_RULES = {
+    "threads": NumberRule(low=1, whole=True, optional=True),
+    "context": NumberRule(low=1, whole=True, optional=True),
+    "vram_bytes": NumberRule(low=0, whole=True, optional=True),
+    "seed": SEED,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,14 +31,12 @@ class Options:
 
     def __post_init__(self) -> None:
         """Raises OptionError for a value that can't be met."""
-        _check_count("threads", self.threads, 1)
-        _check_count("context", self.context, 1)
-        _check_count("vram_bytes", self.vram_bytes, 0)
-        _check_count("seed", self.seed, 0)
-        if self.kv not in ("auto", "f16"):
+        for name, rule in _RULES.items():
+            object.__setattr__(self, name, rule.check(name, getattr(self, name)))
+        if self.kv != "auto" and self.kv not in KV_DTYPES:
             raise OptionError(
-                f"kv: this version stores keys and values as 'f16' ('auto' is the same), "
-                f"got {self.kv!r}"
+                f"kv: expected one of auto, {', '.join(KV_DTYPES)}, how keys and values are "
+                f"stored; got {self.kv!r}"
             )
         if self.speculate not in ("auto", "off", False):
             raise OptionError(
@@ -45,10 +53,3 @@ class Options:
                 f"vram_bytes: this version computes on the CPU only, so {self.vram_bytes} bytes "
                 "of GPU memory can't be used; leave it out"
             )
-
-
-def _check_count(name: str, value: object, lowest: int) -> None:
-    if value is None:
-        return
-    if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-        raise OptionError(f"{name}: expected a whole number from {lowest}, got {value!r}")

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["StepBatch"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepBatch:

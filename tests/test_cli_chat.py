@@ -96,7 +96,8 @@ def test_an_answer_that_fails_leaves_the_conversation_as_it_was(conversation, mo
     with pytest.raises(Exception, match="logit_bias"):
         conversation.ask("and")
     monkeypatch.setattr(
-        "slipstream.runtime.session.Reply.__next__", lambda _: (_ for _ in ()).throw(EngineError())
+        "slipstream.runtime.engine.TokenStream.__next__",
+        lambda _: (_ for _ in ()).throw(EngineError()),
     )
     conversation.sampling = dict(GREEDY)
     with pytest.raises(EngineError):

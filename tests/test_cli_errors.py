@@ -1,6 +1,7 @@
 """Bad input to the command line: one line that says what to do, the right exit code, no traceback.
 
-Exit code 1: what was asked for can't be done. Exit code 2: the command was written wrongly.
+Exit code 1: what was asked for can't be done. Exit code 2: the command was written wrongly, or has
+an option that can't be used.
 """
 
 import dataclasses
@@ -103,7 +104,7 @@ def test_a_model_that_is_not_pulled_says_how_to_pull_it(capsys, verb):
 @pytest.mark.usefixtures("here")
 def test_a_value_out_of_range_is_told_before_the_model_is_looked_for(capsys, options, words):
     for verb in (["run", "hello"], ["chat"]):
-        check(call(capsys, *verb, "-m", "smollm2-135m", *options), 1, *words)
+        check(call(capsys, *verb, "-m", "smollm2-135m", *options), 2, *words)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +116,15 @@ def test_a_value_out_of_range_is_told_before_the_model_is_looked_for(capsys, opt
 )
 @pytest.mark.usefixtures("here")
 def test_what_the_machine_or_the_model_can_not_do(capsys, options, words):
-    check(call(capsys, "run", "hello", "-m", "chat.gguf", *options), 1, *words)
-    check(call(capsys, "plan", "chat.gguf", *options), 1, *words)
+    check(call(capsys, "run", "hello", "-m", "chat.gguf", *options), 2, *words)
+    check(call(capsys, "plan", "chat.gguf", *options), 2, *words)
+
+
+@pytest.mark.parametrize("verb", ["plan", "bench"])
+@pytest.mark.usefixtures("here")
+def test_a_wrong_thread_count_has_one_exit_code(capsys, verb):
+    check(call(capsys, verb, "chat.gguf", "--threads", "0"), 2, "threads")
+    check(call(capsys, verb, "chat.gguf", "--threads", "9999"), 2, "threads must be between")
 
 
 @pytest.mark.usefixtures("here")
@@ -158,7 +166,7 @@ def test_closed_standard_input(capsys, monkeypatch, arguments):
 @pytest.mark.usefixtures("here")
 def test_a_system_message_without_a_template_for_it(capsys):
     outcome = call(capsys, "run", "hello", "--system", "x", "-m", "base.gguf")
-    check(outcome, 1, "--system can't be used", "no chat template")
+    check(outcome, 2, "--system can't be used", "no chat template")
     outcome = call(capsys, "run", "hello", "--system", "x", "--raw")
     check(outcome, 2, "--system needs the chat template")
 
@@ -197,7 +205,7 @@ def test_a_named_cache_folder_that_can_not_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     cache = str(tmp_path / "file")
     outcome = process("run", "hello", "-m", "chat.gguf", SLIPSTREAM_CACHE=cache)
-    check(outcome, 1, f"SLIPSTREAM_CACHE names {cache}", "unset it")
+    check(outcome, 2, f"SLIPSTREAM_CACHE names {cache}", "unset it")
 
 
 @pytest.mark.usefixtures("here")

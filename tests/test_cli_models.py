@@ -64,6 +64,27 @@ def test_a_model_is_pulled_listed_and_removed(capsys, home):
     assert call(capsys, "rm", "tiny").code == 1
 
 
+def test_verify_finds_the_damaged_model(capsys, home):
+    assert call(capsys, "verify").out == ""
+    call(capsys, "pull", "tiny")
+    (home / "models" / "mine.gguf").write_bytes(b"x")
+    intact = call(capsys, "verify")
+    assert intact.code == 0
+    assert intact.out.splitlines() == [
+        "mine: unknown, nobody published its hash",
+        "tiny: intact",
+    ]
+    with (home / "models" / "tiny.gguf").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)[0]
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+    damaged = call(capsys, "verify", "tiny")
+    assert damaged.code == 1
+    assert damaged.out == "tiny: damaged; run `slipstream rm tiny` and pull it again\n"
+    assert call(capsys, "verify", "none").code == 1
+
+
 def test_run_pulls_what_is_not_here(capsys, home):
     arguments = ["run", "in the", "-m", "tiny", "--temperature", 0, "--max-tokens", 3]
     first = call(capsys, *arguments)
@@ -92,7 +113,7 @@ def test_plan_is_the_runtime_s(capsys, tiny):
     assert (printed["threads"], printed["context"]) == (1, 256)
     lines = call(capsys, *arguments).out.splitlines()
     assert lines[0].endswith("tiny.gguf)")
-    assert [line.split()[0] for line in lines[1:5]] == [each.what for each in plan.decisions]
+    assert [line.split()[0] for line in lines[1:6]] == [each.what for each in plan.decisions]
 
 
 def test_plan_shortens_the_home_folder(capsys, tiny, monkeypatch):

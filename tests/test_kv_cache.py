@@ -8,21 +8,23 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from slipstream.cpu_kernels import reference
+from slipstream.cpu_kernels.reference.attention import read_pages
 from slipstream.runtime.kv_cache import CacheFullError, KVCache
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.step_batch import StepBatch
+from support.stored_keys import DTYPES, store
 
 NUM_PAGES = 6
-NUM_LAYERS, NUM_HEADS, HEAD_SIZE = 2, 2, 3
+NUM_LAYERS, NUM_HEADS, HEAD_SIZE = 2, 2, 32
 
 
-def new_cache(num_tokens: int = NUM_PAGES * PAGE_SIZE) -> KVCache:
+def new_cache(num_tokens: int = NUM_PAGES * PAGE_SIZE, dtype: str = "float16") -> KVCache:
     return KVCache(
         num_layers=NUM_LAYERS,
         num_kv_heads=NUM_HEADS,
         head_size=HEAD_SIZE,
         num_tokens=num_tokens,
+        dtype=dtype,
     )
 
 
@@ -30,24 +32,23 @@ def write(cache: KVCache, batch: StepBatch) -> None:
     """Place a step and store numbers that tell its tokens, layers, heads and dimensions apart."""
     placement = cache.place(batch)
     for layer_id in range(NUM_LAYERS):
-        key_pages, value_pages = cache.layer(layer_id)
         keys = numbers(batch.tokens, layer_id)
-        reference.store_kv(
-            keys,
-            -keys,
-            placement.pages,
-            placement.offsets,
-            key_pages=key_pages,
-            value_pages=value_pages,
-        )
+        store(cache.layer(layer_id), keys, -4 * keys, placement.pages, placement.offsets)
 
 
 def numbers(tokens: Sequence[int] | np.ndarray, layer_id: int) -> np.ndarray:
-    """(M, NUM_HEADS, HEAD_SIZE) float32, exact in float16: a token below 4096 in two digits."""
-    token = np.asarray(tokens)[:, None, None]
-    head, dimension = np.arange(NUM_HEADS)[:, None], np.arange(HEAD_SIZE)
-    digit = np.where(dimension == 0, token // 64, token % 64)
-    return (digit + 100 * layer_id + 200 * head + 400 * dimension).astype(np.float32)
+    """(M, NUM_HEADS, HEAD_SIZE) float32, exact in float16 and in int8: a token below 4096.
+
+    The last number makes the scale of the others a power of two, which differs between tokens.
+    """
+    token = np.asarray(tokens, np.int32)[:, None]
+    made = np.empty((len(token), NUM_HEADS, HEAD_SIZE), np.float32)
+    made[...] = np.arange(HEAD_SIZE)
+    made[..., 0], made[..., 1] = token // 64, token % 64
+    made[..., 2], made[..., 3] = layer_id, np.arange(NUM_HEADS)
+    made[..., -1] = 127
+    exponents = (token + 3 * layer_id + np.arange(NUM_HEADS)) % 7 - 3
+    return np.ldexp(made, exponents[..., None].astype(np.int32))
 
 
 def check_contents(cache: KVCache, slot: int, tokens: list[int]) -> None:
@@ -63,10 +64,10 @@ def check_contents(cache: KVCache, slot: int, tokens: list[int]) -> None:
     pages, offsets = table[index // PAGE_SIZE], index % PAGE_SIZE
     assert placement.everything.past.tolist() == [len(tokens)]
     for layer_id in range(NUM_LAYERS):
-        key_pages, value_pages = cache.layer(layer_id)
+        keys, values = read_pages(cache.layer(layer_id), pages, offsets)
         want = numbers(tokens, layer_id)
-        np.testing.assert_array_equal(key_pages[pages, :, :, offsets], want)
-        np.testing.assert_array_equal(value_pages[pages, :, offsets], -want)
+        np.testing.assert_array_equal(keys, want)
+        np.testing.assert_array_equal(values, -4 * want)
     cache.truncate(slot, len(tokens))
 
 
@@ -80,11 +81,12 @@ counts = st.sampled_from([1, 2, 3, 7, 20, PAGE_SIZE - 1, PAGE_SIZE, PAGE_SIZE + 
 class CacheMachine(RuleBasedStateMachine):
     """Does the same to the cache and to `held`, a list of tokens for each slot."""
 
+    dtype = "float16"
     slots = Bundle("slots")
 
     def __init__(self) -> None:
         super().__init__()
-        self.cache = new_cache()
+        self.cache = new_cache(dtype=self.dtype)
         self.held: dict[int, list[int]] = {}
         self.next_token = 0
 
@@ -183,14 +185,35 @@ class CacheMachine(RuleBasedStateMachine):
             check_contents(self.cache, slot, tokens)
 
 
-CacheMachine.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+class Int8CacheMachine(CacheMachine):
+    """The same with scales, which must go where their numbers go."""
+
+    dtype = "int8"
+
+
+for machine in (CacheMachine, Int8CacheMachine):
+    machine.TestCase.settings = settings(
+        max_examples=60,
+        stateful_step_count=25,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 TestCacheMachine = CacheMachine.TestCase
+TestInt8CacheMachine = Int8CacheMachine.TestCase
+
+
+def test_the_numbers_of_these_tests_come_back_exactly() -> None:
+    """And differ, so that a number in a wrong place is seen."""
+    tokens = np.arange(4096)
+    for layer_id in range(NUM_LAYERS):
+        assert len(np.unique(numbers(tokens, layer_id)[:, 0], axis=0)) == 4096
+    for dtype in DTYPES:
+        cache = new_cache(dtype=dtype)
+        slot = cache.open()
+        write(cache, StepBatch.linear([(slot, 0, tokens[::11].tolist())], []))
+        cache.commit(slot)
+        check_contents(cache, slot, tokens[::11].tolist())
 
 
 def test_capacity_is_rounded_up_to_pages() -> None:

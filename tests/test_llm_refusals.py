@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 from slipstream.cpu_kernels import QuantType
+from slipstream.runtime import loading
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.errors import (
     CatalogueError,
     ChatTemplateError,
     CheckpointError,
     EngineError,
+    MemoryBudgetError,
     OptionError,
     PromptError,
+    UnsupportedError,
 )
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.options import Options
@@ -50,6 +53,8 @@ def _never_hangs() -> Iterator[None]:
         (["1"], "whole numbers"),
         ([[1, 2]], "whole numbers"),
         (None, "token ids"),
+        (b"the", "got bytes, which has to be decoded"),
+        (bytearray(b"the"), "got bytearray"),
         (5, "token ids"),
         (np.array([[1, 2]]), "whole numbers"),
     ],
@@ -72,6 +77,24 @@ def test_bad_ids_for_text(llm: LLM) -> None:
     for wrong in (-1, llm.config.vocab_size):
         with pytest.raises(OptionError, match="token id"):
             llm.detokenize([wrong])
+
+
+@pytest.mark.parametrize("ids", [None, 5, "the", b"the", ["1"], [1.5]])
+def test_what_is_no_list_of_ids(llm: LLM, ids: Any) -> None:
+    with pytest.raises(OptionError, match=r"expected (token ids|a whole number).*got"):
+        llm.detokenize(ids)
+
+
+@pytest.mark.parametrize("text", [None, 5, b"the", ["the"]])
+def test_what_is_no_text(llm: LLM, text: Any) -> None:
+    with pytest.raises(OptionError, match=f"expected a str, got {type(text).__name__}"):
+        llm.tokenize(text)
+
+
+@pytest.mark.parametrize("model", [None, 5, b"model.gguf"])
+def test_what_is_no_model(model: Any) -> None:
+    with pytest.raises(OptionError, match=f"a str or a Path, got {type(model).__name__}"):
+        LLM(model)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +151,10 @@ def test_unknown_options_and_backends(llm: LLM) -> None:
         LLM.open(llm.path, Options(), backend="cuda")
 
 
+def test_options_become_plain_numbers() -> None:
+    assert type(Options(threads=np.int64(2)).threads) is int
+
+
 def test_options_are_checked_before_the_model_is_looked_for() -> None:
     with pytest.raises(OptionError, match="kv"):
         LLM("no-such-model", kv="q3")
@@ -156,6 +183,39 @@ def test_a_model_that_makes_no_numbers_is_told(tmp_path: Path, backend: str) -> 
         pytest.raises(EngineError, match="must be numbers"),
     ):
         llm.generate("the and", max_tokens=3)
+    with (
+        LLM.open(path, Options(), backend=backend) as llm,
+        pytest.raises(EngineError, match="must be numbers"),
+    ):
+        llm.logits([1, 2])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "error", "problem"),
+    [
+        ("vocab_size", 7, CheckpointError, "is 7, but there are"),
+        ("rope.dimension_count", 16, UnsupportedError, "= 16 rotates only a part of each head"),
+        ("rope.dimension_count", 64, CheckpointError, "64 rotated dimensions"),
+        ("rope.freq_base", 0.5, CheckpointError, "expected a number above 1, got 0.5"),
+    ],
+)
+def test_numbers_in_a_file_that_do_not_fit(
+    tmp_path: Path, key: str, value: float, error: type[CheckpointError], problem: str
+) -> None:
+    path = tmp_path / "odd.gguf"
+    write_tiny_model(path, architecture="llama", extra_metadata={f"llama.{key}": value})
+    with pytest.raises(error, match=problem) as raised:
+        LLM(path)
+    assert str(path) in str(raised.value)
+
+
+def test_no_memory_while_loading_is_one_sentence(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: int) -> None:
+        np.empty(1 << 60, np.uint8)
+
+    monkeypatch.setattr(loading, "KVCache", fail)
+    with pytest.raises(MemoryBudgetError, match=r"not enough memory to load .*tiny\.gguf"):
+        LLM(llm.path)
 
 
 def test_a_model_without_a_template_says_so(tmp_path: Path) -> None:

@@ -206,6 +206,32 @@ class TestControlGroups:
         assert (ram.total_bytes, ram.available_bytes) == (16 * GIB, 12 * GIB)
 
 
+class TestAddressSpace:
+    """What `ulimit -v` leaves."""
+
+    LIMITS = "Limit  Soft Limit  Hard Limit  Units\nMax address space     {}    unlimited   bytes\n"
+
+    @pytest.mark.parametrize(
+        ("limit", "total", "available"),
+        [
+            ("unlimited", 16 * GIB, 12 * GIB),
+            (str(14 * GIB), 14 * GIB, 11 * GIB),
+            (str(4 * GIB), 4 * GIB, GIB),
+            (str(2 * GIB), 2 * GIB, 0),
+        ],
+    )
+    def test_it_bounds_the_memory(
+        self, tmp_path: Path, limit: str, total: int, available: int
+    ) -> None:
+        files = {
+            "proc/meminfo": MEMINFO,
+            "proc/self/limits": self.LIMITS.format(limit),
+            "proc/self/status": f"Name:\tx\nVmSize:\t {3 * 1024**2} kB\n",
+        }
+        ram = read_ram(write_tree(tmp_path, files))
+        assert (ram.total_bytes, ram.available_bytes) == (total, available)
+
+
 class FakeNvml:
     """NVML with two GPUs, the second of which tells only its name."""
 

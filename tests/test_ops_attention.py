@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from slipstream.cpu_kernels import ShapeError, Visibility, reference
+from slipstream.cpu_kernels import KVPages, ShapeError, Visibility, reference
+from support.int8_rounding import rounded_to_int8
 from support.op_backends import OTHER_BACKENDS, load_ops
-from support.op_tolerances import LIMITS, assert_close
+from support.op_tolerances import ATTENTION_ROUNDED, LIMITS, assert_close, attention_limit
+from support.stored_keys import DTYPES, arrays_of, break_number, copied, store, unreadable_pages
 
 ALL_BACKENDS = ("reference", *OTHER_BACKENDS)
 PAGE = 16
@@ -15,52 +17,61 @@ PAGE = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """q (M, H, D), the pages of one layer, and who sees what.
-
-    keys, values : (P, K, PAGE, D); a backend gets the keys transposed
-    """
+    """q (M, H, D), the pages of one layer, and who sees what."""
 
     q: np.ndarray
-    keys: np.ndarray
-    values: np.ndarray
+    pages: KVPages
     visibility: Visibility
     scale: float
 
     def run(self, attention: object) -> np.ndarray:
         out = np.full_like(self.q, np.nan)
-        keys = np.ascontiguousarray(self.keys.swapaxes(2, 3))
-        result = attention(self.q, keys, self.values, self.visibility, scale=self.scale, out=out)
+        result = attention(self.q, self.pages, self.visibility, scale=self.scale, out=out)
         assert result is out
         return out
 
+    def rounded(self) -> "Case":
+        """With the queries that meet int8 keys: scaled, then rounded to int8."""
+        q = rounded_to_int8(self.q * np.float32(self.scale)).astype(np.float32)
+        return replace(self, q=q, scale=1.0)
+
     def linear(self, row: int) -> "Case":
         """Row `row` alone, the keys that it sees copied one after another to fresh pages."""
-        v = self.visibility
+        v, size = self.visibility, self.pages.page_size
         s = v.sequences[row]
         new = np.flatnonzero(v.mask[row, : v.num_new[s]])
         seen = np.concatenate([np.arange(v.first_key[row], v.past[s]), v.past[s] + new])
-        pages, offsets = v.page_tables[s, seen // PAGE], seen % PAGE
-        num_pages = -(-len(seen) // PAGE)
-        copies = []
-        for array in (self.keys, self.values):
-            copy = np.zeros((num_pages, *array.shape[1:]), np.float16)
-            index = np.arange(len(seen))
-            copy[index // PAGE, :, index % PAGE] = array[pages, :, offsets]
-            copies.append(copy)
+        by, was, index = v.page_tables[s, seen // size], seen % size, np.arange(len(seen))
+        to, at = index // size, index % size
+        fresh = unreadable_like(self.pages, -(-len(seen) // size))
+        for name, array in arrays_of(self.pages).items():
+            if name.startswith("key"):
+                getattr(fresh, name)[to, :, :, at] = array[by, :, :, was]
+            else:
+                getattr(fresh, name)[to, :, at] = array[by, :, was]
         return replace(
             self,
             q=self.q[row : row + 1].copy(),
-            keys=copies[0],
-            values=copies[1],
-            visibility=one_row(len(seen)),
+            pages=fresh,
+            visibility=one_row(len(seen), size),
         )
 
 
-def one_row(num_keys: int) -> Visibility:
+def unreadable_like(pages: KVPages, num_pages: int) -> KVPages:
+    return unreadable_pages(
+        num_pages=num_pages,
+        num_heads=pages.num_heads,
+        head_size=pages.head_size,
+        page_size=pages.page_size,
+        dtype="int8" if pages.quantised else "float16",
+    )
+
+
+def one_row(num_keys: int, page_size: int = PAGE) -> Visibility:
     """The last row of one sequence of `num_keys`, in pages 0, 1, ..."""
     return Visibility(
         sequences=np.zeros(1, np.int32),
-        page_tables=np.arange(-(-num_keys // PAGE), dtype=np.int32)[None],
+        page_tables=np.arange(-(-num_keys // page_size), dtype=np.int32)[None],
         past=np.array([num_keys - 1], np.int32),
         first_key=np.zeros(1, np.int32),
         mask=np.ones((1, 1), bool),
@@ -80,31 +91,39 @@ def tree_mask(num_rows: int, rng: np.random.Generator) -> np.ndarray:
 
 def make_case(
     *,
-    num_heads: int,
-    num_kv_heads: int,
-    head_size: int,
+    heads: tuple[int, int, int],
     sequences: tuple[tuple[int, int], ...],
+    dtype: str,
+    page_size: int = PAGE,
     hiding: bool = False,
+    linear: bool = False,
 ) -> Case:
-    """sequences : (committed keys, new rows) of each; the new rows are a random tree.
+    """heads : of queries, of keys and values, and their size.
 
+    sequences : (committed keys, new rows) of each; the new rows are a random tree, or `linear`
     `hiding` hides some keys from each row, as a window does. What no row may read is NaN.
     """
+    num_heads, num_kv_heads, head_size = heads
     rng = np.random.default_rng(num_heads * head_size)
     most_new = max(new for _, new in sequences)
-    most_pages = max(-(-(past + new) // PAGE) for past, new in sequences)
+    most_pages = max(-(-(past + new) // page_size) for past, new in sequences)
     num_pages = len(sequences) * most_pages
     page_tables = rng.permutation(num_pages).reshape(-1, most_pages).astype(np.int32)
-    shape = (num_pages, num_kv_heads, PAGE, head_size)
-    keys, values = np.full(shape, np.nan, np.float16), np.full(shape, np.nan, np.float16)
+    pages = unreadable_pages(
+        num_pages=num_pages,
+        num_heads=num_kv_heads,
+        head_size=head_size,
+        page_size=page_size,
+        dtype=dtype,
+    )
     owners, first_key, masks = [], [], []
     for s, (past, new) in enumerate(sequences):
         index = np.arange(past + new)
-        pages, offsets = page_tables[s, index // PAGE], index % PAGE
-        for array in (keys, values):
-            array[pages, :, offsets] = rng.standard_normal((past + new, num_kv_heads, head_size))
+        shape = (2, past + new, num_kv_heads, head_size)
+        keys, values = rng.standard_normal(shape).astype(np.float32)
+        store(pages, keys, values, page_tables[s, index // page_size], index % page_size)
         mask = np.zeros((new, most_new), bool)
-        mask[:, :new] = tree_mask(new, rng)
+        mask[:, :new] = np.tri(new, dtype=bool) if linear else tree_mask(new, rng)
         if hiding:
             mask[:, :new] &= (rng.random((new, new)) < 0.7) | np.eye(new, dtype=bool)
         masks.append(mask)
@@ -112,8 +131,7 @@ def make_case(
         first_key += rng.integers(0, past + 1, new).tolist() if hiding else [0] * new
     return Case(
         q=rng.standard_normal((len(owners), num_heads, head_size)).astype(np.float32),
-        keys=keys,
-        values=values,
+        pages=pages,
         visibility=Visibility(
             sequences=np.array(owners, np.int32),
             page_tables=page_tables,
@@ -126,11 +144,18 @@ def make_case(
     )
 
 
-HEADS = [(1, 1, 16), (4, 4, 32), (8, 2, 64), (9, 3, 64), (6, 1, 40), (2, 1, 7), (4, 1, 256)]
+HEADS = {
+    "float16": [(1, 1, 16), (4, 4, 32), (8, 2, 64), (9, 3, 64), (6, 1, 40), (2, 1, 7), (4, 1, 256)],
+    "int8": [(1, 1, 32), (4, 4, 32), (8, 2, 64), (9, 3, 64), (6, 1, 96), (5, 1, 128), (4, 1, 256)],
+}
+KINDS = [(dtype, heads) for dtype in DTYPES for heads in HEADS[dtype]]
+PAGE_SIZES = (16, 48, 64)
 SEQUENCES = {
     "one key": ((0, 1),),
     "decode at a page's end": ((PAGE - 1, 1),),
     "decode at a page's start": ((PAGE, 1),),
+    "decode at a large page's end": ((63, 1),),
+    "decode at a large page's start": ((64, 1),),
     "prompt": ((0, 3 * PAGE + 1),),
     "tree": ((37, 13),),
     "long": ((600, 2),),
@@ -139,35 +164,49 @@ SEQUENCES = {
 
 
 @pytest.mark.parametrize("sequences", SEQUENCES.values(), ids=SEQUENCES)
-@pytest.mark.parametrize("heads", HEADS, ids=str)
+@pytest.mark.parametrize(("dtype", "heads"), KINDS, ids=str)
 @pytest.mark.parametrize("backend", OTHER_BACKENDS)
 def test_agrees_with_the_reference(
-    backend: str, heads: tuple[int, int, int], sequences: tuple[tuple[int, int], ...]
+    backend: str,
+    dtype: str,
+    heads: tuple[int, int, int],
+    sequences: tuple[tuple[int, int], ...],
 ) -> None:
+    """With int8 keys also, and closely, with the reference for queries in int8."""
     ops = load_ops(backend)
-    for hiding in (False, True):
-        case = make_case(
-            num_heads=heads[0],
-            num_kv_heads=heads[1],
-            head_size=heads[2],
-            sequences=sequences,
-            hiding=hiding,
-        )
-        got = case.run(ops.attention)
-        assert_close(got, case.run(reference.attention), LIMITS["attention"], f"hiding {hiding}")
+    for page_size in PAGE_SIZES:
+        for hiding, linear in ((False, False), (False, True), (True, False), (True, True)):
+            case = make_case(
+                heads=heads,
+                sequences=sequences,
+                dtype=dtype,
+                page_size=page_size,
+                hiding=hiding,
+                linear=linear,
+            )
+            what = f"pages of {page_size}, hiding {hiding}, linear {linear}"
+            if dtype == "int8":
+                want = case.rounded().run(reference.attention)
+                assert_close(case.run(ops.attention), want, ATTENTION_ROUNDED, what)
+                case = replace(case, scale=case.scale / 4)
+            want = case.run(reference.attention)
+            assert_close(case.run(ops.attention), want, attention_limit(dtype), what)
 
 
-@pytest.mark.parametrize("heads", HEADS, ids=str)
+@pytest.mark.parametrize("page_size", PAGE_SIZES)
+@pytest.mark.parametrize(("dtype", "heads"), KINDS, ids=str)
 @pytest.mark.parametrize("backend", OTHER_BACKENDS)
-def test_a_row_has_the_bits_of_the_linear_row(backend: str, heads: tuple[int, int, int]) -> None:
+def test_a_row_has_the_bits_of_the_linear_row(
+    backend: str, dtype: str, heads: tuple[int, int, int], page_size: int
+) -> None:
     """Unseen keys, other rows, other sequences and where the pages lie change nothing."""
     ops = load_ops(backend)
     for hiding in (False, True):
         case = make_case(
-            num_heads=heads[0],
-            num_kv_heads=heads[1],
-            head_size=heads[2],
+            heads=heads,
             sequences=SEQUENCES["many"],
+            dtype=dtype,
+            page_size=page_size,
             hiding=hiding,
         )
         whole = case.run(ops.attention)
@@ -175,19 +214,48 @@ def test_a_row_has_the_bits_of_the_linear_row(backend: str, heads: tuple[int, in
             np.testing.assert_array_equal(case.linear(row).run(ops.attention)[0], whole[row])
 
 
-def simple_case(scores: list[float], num_keys: int | None = None) -> Case:
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("backend", OTHER_BACKENDS)
+def test_a_prompt_has_the_bits_of_its_tokens_one_by_one(backend: str, dtype: str) -> None:
+    """Also where later rows of the step are stored already and must not be seen."""
+    ops = load_ops(backend)
+    case = make_case(heads=(4, 2, 64), sequences=((20, 45),), dtype=dtype, linear=True)
+    whole = case.run(ops.attention)
+    v = case.visibility
+    for row in range(45):
+        alone = replace(
+            case,
+            q=case.q[row : row + 1].copy(),
+            visibility=replace(
+                v,
+                sequences=v.sequences[:1],
+                past=v.past + np.int32(row),
+                first_key=v.first_key[:1],
+                mask=np.ones((1, 1), bool),
+                num_new=np.ones(1, np.int32),
+            ),
+        )
+        np.testing.assert_array_equal(alone.run(ops.attention)[0], whole[row])
+
+
+def simple_case(scores: list[float], dtype: str = "float16") -> Case:
     """One row and one head whose scores are these; value j is j + 1 in all dimensions."""
-    num_keys = num_keys or len(scores)
-    keys = np.zeros((-(-num_keys // PAGE), 1, PAGE, 16), np.float16)
+    index = np.arange(len(scores))
+    keys = np.zeros((len(scores), 1, 32), np.float32)
     values = np.zeros_like(keys)
-    index = np.arange(num_keys)
-    keys[index // PAGE, 0, index % PAGE, 0] = scores
-    values[index // PAGE, 0, index % PAGE] = (index + 1)[:, None]
-    q = np.zeros((1, 1, 16), np.float32)
+    keys[:, 0, 0] = scores
+    values[...] = (index + 1)[:, None, None]
+    pages = unreadable_pages(
+        num_pages=-(-len(scores) // PAGE), num_heads=1, head_size=32, page_size=PAGE, dtype=dtype
+    )
+    with np.errstate(invalid="ignore"):
+        store(pages, keys, values, index // PAGE, index % PAGE)
+    q = np.zeros((1, 1, 32), np.float32)
     q[..., 0] = 1
-    return Case(q=q, keys=keys, values=values, visibility=one_row(num_keys), scale=1.0)
+    return Case(q=q, pages=pages, visibility=one_row(len(scores)), scale=1.0)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
 @pytest.mark.parametrize(
     ("scores", "want"),
@@ -200,28 +268,29 @@ def simple_case(scores: list[float], num_keys: int | None = None) -> Case:
         ([0.0, np.log(3.0)], 1.75),
     ],
 )
-def test_softmax_at_the_ends(backend: str, scores: list[float], want: float) -> None:
-    got = simple_case(scores).run(load_ops(backend).attention)
+def test_softmax_at_the_ends(backend: str, scores: list[float], want: float, dtype: str) -> None:
+    got = simple_case(scores, dtype).run(load_ops(backend).attention)
     np.testing.assert_allclose(got, want, rtol=1e-3)  # the scores are float16
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("what", ["keys", "values", "q"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("backend", OTHER_BACKENDS)
 def test_a_broken_number_shows_in_the_rows_that_see_it(
-    backend: str, what: str, poison: float
+    backend: str, dtype: str, what: str, poison: float
 ) -> None:
     """A model that overflows must not go on with numbers that look sound."""
     ops = load_ops(backend)
-    case = make_case(num_heads=2, num_kv_heads=1, head_size=32, sequences=((20, 3), (5, 2)))
+    case = make_case(heads=(2, 1, 32), sequences=((20, 3), (5, 2)), dtype=dtype)
     whole = case.run(ops.attention)
-    broken = replace(case, **{what: getattr(case, what).copy()})
+    broken = replace(case, q=case.q.copy(), pages=copied(case.pages))
     if what == "q":
         broken.q[1, :, 7] = poison
         hit = [1]
     else:
         page = case.visibility.page_tables[0, 3 // PAGE]
-        getattr(broken, what)[page, 0, 3 % PAGE, 7] = poison
+        break_number(broken.pages, what, page, 3 % PAGE, 7, poison)
         hit = [0, 1, 2]
     got = broken.run(ops.attention)
     sound = [row for row in range(len(got)) if row not in hit]
@@ -245,19 +314,33 @@ def test_an_infinite_key_is_as_in_the_reference(backend: str) -> None:
             assert_close(got, want, LIMITS["attention"])
 
 
+@pytest.mark.parametrize("score", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
-def test_attention_refuses_wrong_shapes(backend: str) -> None:
+def test_a_broken_int8_key_makes_nan(backend: str, score: float) -> None:
+    """Its scale is no number, and neither is 0 times infinity."""
+    case = simple_case([1.0, score, 2.0], "int8")
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(case.run(load_ops(backend).attention)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
+def test_attention_refuses_wrong_shapes(backend: str, dtype: str) -> None:
     attention = load_ops(backend).attention
-    case = make_case(num_heads=4, num_kv_heads=2, head_size=16, sequences=((3, 2),))
-    wrong = [
+    case = make_case(heads=(4, 2, 32), sequences=((3, 2),), dtype=dtype)
+    for each in (
         replace(case, q=case.q[:1].copy()),
         replace(case, q=case.q[:, :, :8].copy()),
         replace(case, q=case.q[:, :3].copy()),
-        replace(case, values=case.values[:, :1].copy()),
-        replace(case, keys=case.keys.astype(np.float32), values=case.values.astype(np.float32)),
-    ]
-    for each in wrong:
+        replace(case, q=case.q.astype(np.float64)),
+    ):
         with pytest.raises(ShapeError):
             each.run(attention)
     with pytest.raises(ShapeError, match="out"):
         case.run(lambda *given, out, **options: attention(*given, out=out[:1], **options))
+
+
+def test_compiled_attention_refuses_pages_of_other_sizes() -> None:
+    case = make_case(heads=(1, 1, 32), sequences=((3, 2),), dtype="float16", page_size=24)
+    with pytest.raises(ShapeError, match="page size"):
+        case.run(load_ops("numba").attention)

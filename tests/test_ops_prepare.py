@@ -23,7 +23,7 @@ def compiled():
     found = [each for each in gc.get_objects() if isinstance(each, CPUDispatcher)]
     return {f"{each.py_func.__qualname__}{args}" for each in found for args in each.overloads}
 
-with LLM(sys.argv[1]) as llm:
+with LLM(sys.argv[1], kv=sys.argv[2]) as llm:
     before = compiled()
     llm.generate("the and on we " * 20, max_tokens=10, seed=1)
     llm.logits(llm.tokenize("the and"))
@@ -31,8 +31,9 @@ with LLM(sys.argv[1]) as llm:
 """
 
 
+@pytest.mark.parametrize("kv", ["f16", "q8_0"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_nothing_is_compiled_after_loading(tmp_path: Path, architecture: str) -> None:
+def test_nothing_is_compiled_after_loading(tmp_path: Path, architecture: str, kv: str) -> None:
     path = tmp_path / "tiny.gguf"
     # Norms are float32, matrices Q6_K, the embedding Q8_0: all three must be prepared.
     write_tiny_model(
@@ -42,7 +43,7 @@ def test_nothing_is_compiled_after_loading(tmp_path: Path, architecture: str) ->
         embedding_type=QuantType.Q8_0,
     )
     done = subprocess.run(
-        [sys.executable, "-c", ROOMY + PROGRAM, str(path)],
+        [sys.executable, "-c", ROOMY + PROGRAM, str(path), kv],
         capture_output=True,
         text=True,
         check=False,

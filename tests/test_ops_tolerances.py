@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 
 from slipstream.cpu_kernels import QuantType, reference
-from support.op_tolerances import LIMITS, MATMUL_ROUNDED, assert_close, error, matmul_limit
+from support.op_tolerances import (
+    ATTENTION_ROUNDED,
+    LIMITS,
+    MATMUL_ROUNDED,
+    assert_close,
+    assert_pages_close,
+    error,
+    matmul_limit,
+)
 from support.random_blocks import random_rows
+from support.stored_keys import DTYPES, arrays_of, copied, store, unreadable_pages
 
 SHARE = 0.05
 
@@ -32,12 +41,36 @@ def test_five_percent_fail_in_a_product_of_every_dtype(quant_type: QuantType) ->
                 assert_close(got, want, limit)
 
 
-@pytest.mark.parametrize("op", LIMITS)
-def test_five_percent_fail_in_every_op(op: str) -> None:
+@pytest.mark.parametrize("limit", [*LIMITS.values(), ATTENTION_ROUNDED])
+def test_five_percent_fail_in_every_op(limit: float) -> None:
     want = np.random.default_rng(0).standard_normal((7, 33)).astype(np.float32)
     for got in spoilt(want):
         with pytest.raises(AssertionError, match="error"):
-            assert_close(got, want, LIMITS[op])
+            assert_close(got, want, limit)
+
+
+@pytest.mark.parametrize("limit", ["rotate_and_store", "rotate_and_store_normed"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_five_percent_fail_in_stored_pages(dtype: str, limit: str) -> None:
+    """Of all numbers or of one, and of keys as of values."""
+    rng = np.random.default_rng(0)
+    places = np.arange(32) // 16, np.arange(32) % 16
+    keys, values = rng.standard_normal((2, 32, 2, 64)).astype(np.float32)
+    empty = unreadable_pages(num_pages=2, num_heads=2, head_size=64, page_size=16, dtype=dtype)
+    want = copied(empty)
+    store(want, keys, values, *places)
+    assert_pages_close(copied(want), want, LIMITS[limit])
+    for number in (0, 1):
+        for bad in spoilt((keys, values)[number]):
+            got = copied(empty)
+            store(got, *((bad, values) if number == 0 else (keys, bad)), *places)
+            with pytest.raises(AssertionError):
+                assert_pages_close(got, want, LIMITS[limit])
+    for name in arrays_of(want):
+        got = copied(want)
+        getattr(got, name)[1] = getattr(want, name)[0]
+        with pytest.raises(AssertionError, match=name):
+            assert_pages_close(got, want, LIMITS[limit])
 
 
 def test_the_measure_of_error() -> None:

@@ -43,7 +43,13 @@ MODEL = Footprint(
 
 def plan(footprint: Footprint = MODEL, machine: Machine = MACHINE, **request: int | None) -> Plan:
     return plan_cpu(
-        footprint, machine, backend="compiled", backend_reason="fastest here", **request
+        footprint,
+        machine,
+        backend="compiled",
+        backend_reason="fastest here",
+        kv="f16",
+        kv_reason="the default",
+        **request,
     )
 
 
@@ -234,6 +240,7 @@ class TestPlan:
         assert plan(context=4096, threads=2).lines() == [
             "backend         compiled    fastest here",
             "threads         2           asked for",
+            "kv              f16         the default",
             "context         4,096       asked for",
             "sequences       6           410 MB of KV cache each, and all of them may take 25% of "
             "the available RAM",

@@ -1,6 +1,8 @@
 """Chat and conversations: templates, memory, answers that are cut short or fail."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +99,14 @@ def test_an_answer_left_early_is_remembered_before_the_next_question(llm: LLM) -
     assert session.messages[1]["content"].startswith(piece.text)
 
 
+def test_a_reply_that_nobody_holds_any_more_stops(llm: LLM) -> None:
+    with unhurried():
+        stream = llm.session().send("the", **endless(llm))
+        generation = stream.generation
+        del stream
+        assert generation.cancelled
+
+
 def test_an_unread_reply_does_not_answer_a_later_question(llm: LLM) -> None:
     session = llm.session()
     with unhurried():
@@ -109,6 +119,36 @@ def test_an_unread_reply_does_not_answer_a_later_question(llm: LLM) -> None:
     assert session.messages == [{"role": "user", "content": "and"}]
     text = new.completion.text
     assert session.messages[1:] == [{"role": "assistant", "content": text}]
+
+
+def test_threads_take_turns(llm: LLM) -> None:
+    """Whatever the order, each question has its answer and none of them is lost."""
+    session = llm.session()
+    start = threading.Barrier(4)
+
+    def ask(name: str) -> None:
+        start.wait()
+        for _ in range(5):
+            session.send(name, **SHORT).completion  # noqa: B018
+
+    with ThreadPoolExecutor(4) as callers:
+        list(callers.map(ask, ["the", "and", "on", "we"]))
+    roles = [each["role"] for each in session.messages]
+    assert roles == ["user", "assistant"] * (len(roles) // 2)
+
+
+def test_undo_of_messages_that_do_not_alternate(llm: LLM) -> None:
+    session = llm.session("we")
+    system = session.messages[0]
+    greeting = {"role": "assistant", "content": "in"}
+    first, second = ({"role": "user", "content": text} for text in ("the", "and"))
+    session.messages += [greeting, first, second, greeting, greeting]
+    assert session.undo()
+    assert session.messages == [system, greeting]
+    assert not session.undo()
+    session.messages[:] = [first, {"content": "no role"}]
+    assert session.undo()
+    assert session.messages == []
 
 
 def test_a_refused_question_is_not_among_the_messages(llm: LLM) -> None:

@@ -39,10 +39,9 @@ def test_equal_to_a_search_of_the_whole_text(pieces: list[str], stops: list[str]
     want, stop = naive_stop("".join(pieces), stops)
     emitted = seen = ""
     for piece in pieces:
-        text, stopped = matcher.push(piece)
-        emitted, seen = emitted + text, seen + piece
-        assert stopped == (naive_stop(seen, stops)[1] is not None)
-        if stopped:
+        emitted, seen = emitted + matcher.push(piece), seen + piece
+        assert matcher.matched == naive_stop(seen, stops)[1]
+        if matcher.matched is not None:
             break
         # Everything is out but the longest possible beginning of a stop string.
         assert len(seen) - len(emitted) == naive_held(seen, stops)
@@ -54,46 +53,46 @@ def test_equal_to_a_search_of_the_whole_text(pieces: list[str], stops: list[str]
 @given(text=LETTERS, stops=STOPS)
 def test_one_character_at_a_time_equals_all_at_once(text: str, stops: list[str]) -> None:
     whole, split = StopMatcher(stops), StopMatcher(stops)
-    at_once = whole.push(text)[0] + whole.flush()
-    assert "".join(split.push(letter)[0] for letter in text) + split.flush() == at_once
+    at_once = whole.push(text) + whole.flush()
+    assert "".join(map(split.push, text)) + split.flush() == at_once
 
 
 def test_no_stop_strings_hold_nothing_back() -> None:
     matcher = StopMatcher([])
-    assert matcher.push("anything") == ("anything", False)
+    assert matcher.push("anything") == "anything"
     assert matcher.flush() == ""
 
 
 def test_only_a_possible_beginning_is_held_back() -> None:
     matcher = StopMatcher(["</s>", "<end>"])
-    assert matcher.push("a < b <") == ("a < b ", False)
-    assert matcher.push("e") == ("", False)
-    assert matcher.push("m>") == ("<em>", False)
-    assert matcher.push("<en") == ("", False)
-    assert matcher.push("d> more") == ("", True)
+    assert matcher.push("a < b <") == "a < b "
+    assert matcher.push("e") == ""
+    assert matcher.push("m>") == "<em>"
+    assert matcher.push("<en") == ""
+    assert matcher.push("d> more") == ""
     assert matcher.matched == "<end>"
     assert matcher.flush() == ""
 
 
 def test_after_a_match_nothing_comes_out() -> None:
     matcher = StopMatcher(["x"])
-    assert matcher.push("abxcd") == ("ab", True)
-    assert matcher.push("more") == ("", True)
+    assert matcher.push("abxcd") == "ab"
+    assert matcher.push("more") == ""
     assert matcher.flush() == ""
 
 
 def test_flush_gives_the_held_text_once() -> None:
     matcher = StopMatcher(["stop"])
-    assert matcher.push("I sto") == ("I ", False)
+    assert matcher.push("I sto") == "I "
     assert matcher.flush() == "sto"
     assert matcher.flush() == ""
 
 
 def test_stop_strings_of_any_script() -> None:
     matcher = StopMatcher(["終わり", "🛑🛑"])
-    assert matcher.push("これで終わ") == ("これで", False)
-    assert matcher.push("🛑") == ("終わ", False)
-    assert matcher.push("🛑") == ("", True)
+    assert matcher.push("これで終わ") == "これで"
+    assert matcher.push("🛑") == "終わ"
+    assert matcher.push("🛑") == ""
 
 
 def test_an_empty_stop_string_is_refused() -> None:

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from slipstream.apps.bench.speed import Run, Workload
+from slipstream.apps.bench.speed import Workload
+from slipstream.runtime.completion import Timings
 from slipstream.runtime.errors import OptionError
-
-__all__ = ["LlamaCppSide"]
 
 BATCH_TOKENS = 512  # llama.cpp's own default for what one pass computes
 
@@ -34,31 +33,53 @@ class LlamaCppSide:
         start = time.perf_counter()
         self._model = self._load(path)
         self._context = self._open_context(workload)
-        self.load_s = time.perf_counter() - start
+        self._load_s = time.perf_counter() - start
         vocabulary = self._api.llama_model_get_vocab(self._model)
+        self._last_prompt: list[int] = []
         self._vocab_size = self._api.llama_vocab_n_tokens(vocabulary)
 
-    def run(self, prompt: Sequence[int], decode_tokens: int) -> Run:
+    def run(self, prompt: Sequence[int], decode_tokens: int, *, reuse: bool = False) -> Timings:
         """Prefill and decode one prompt."""
         api = self._api
-        api.llama_memory_clear(api.llama_get_memory(self._context), True)
+        computed = len(prompt) - 1 if reuse and self._last_prompt == list(prompt) else 0
+        self._forget_from(computed)
         tokens = (api.llama_token * len(prompt))(*prompt)
         start = time.perf_counter()
-        for first in range(0, len(prompt), BATCH_TOKENS):
+        for first in range(computed, len(prompt), BATCH_TOKENS):
             count = min(BATCH_TOKENS, len(prompt) - first)
             self._decode(tokens, first, count)
+        self._last_prompt = list(prompt)
         token = (api.llama_token * 1)(self._likeliest())
         prefilled = time.perf_counter()
         for _ in range(decode_tokens):
             self._decode(token, 0, 1)
             token[0] = self._likeliest()
         end = time.perf_counter()
-        return Run(
+        return Timings(
+            load_s=self._load_s,
             prefill_s=prefilled - start,
-            prefill_tokens=len(prompt),
+            prefill_tokens=len(prompt) - computed,
             decode_s=end - prefilled,
             decode_tokens=decode_tokens,
         )
+
+    def verify(self, context: Sequence[int], new: Sequence[int]) -> float:
+        """Seconds of one batch over `new`, logits of all."""
+        api = self._api
+        self.run(context, 0, reuse=True)
+        batch = api.llama_batch_init(len(new), 0, 1)
+        batch.n_tokens = len(new)
+        for i, token in enumerate(new):
+            batch.token[i], batch.pos[i], batch.logits[i] = token, len(context) + i, 1
+            batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
+        start = time.perf_counter()
+        status = api.llama_decode(self._context, batch)
+        api.llama_get_logits_ith(self._context, -1)  # waits until they are there
+        seconds = time.perf_counter() - start
+        api.llama_batch_free(batch)
+        if status:
+            raise OptionError(f"llama.cpp failed to run {len(new)} tokens: status {status}")
+        return seconds
 
     def close(self) -> None:
         self._api.llama_free(self._context)
@@ -77,6 +98,9 @@ class LlamaCppSide:
         params.n_ctx = workload.context
         params.n_batch = params.n_ubatch = BATCH_TOKENS
         params.n_threads = params.n_threads_batch = workload.threads
+        if workload.kv == "q8_0":
+            params.type_k = params.type_v = self._api.GGML_TYPE_Q8_0
+            params.flash_attn_type = self._api.LLAMA_FLASH_ATTN_TYPE_ENABLED  # q8_0 values need it
         context = self._api.llama_init_from_model(self._model, params)
         if not context:
             raise OptionError(f"llama.cpp can't open a context of {workload.context} tokens")
@@ -90,6 +114,10 @@ class LlamaCppSide:
         status = api.llama_decode(self._context, batch)
         if status:
             raise OptionError(f"llama.cpp failed to run {count} tokens: status {status}")
+
+    def _forget_from(self, position: int) -> None:
+        memory = self._api.llama_get_memory(self._context)
+        self._api.llama_memory_seq_rm(memory, 0, position, -1)
 
     def _likeliest(self) -> int:
         """The greedy choice, read in place; NumPy's argmax is quicker than llama.cpp's sampler."""

@@ -9,10 +9,13 @@ from typing import Any
 import numba
 import numpy as np
 
-from slipstream.apps.bench.speed import Run, Side, Spread, Workload
+from slipstream.apps.bench.ceilings import Shares
+from slipstream.apps.bench.cold_start import ColdStart
+from slipstream.apps.bench.curves import Curves
+from slipstream.apps.bench.speed import Side, Spread, Workload
 from slipstream.offload.machine import Machine
-
-__all__ = ["ModelResult", "SideResult", "report", "rows", "summarise"]
+from slipstream.offload.units import format_bytes
+from slipstream.runtime.completion import Timings
 
 SPEEDS = ("prefill_tok_per_s", "decode_tok_per_s")
 
@@ -35,6 +38,9 @@ class ModelResult:
     model: str
     file_bytes: int
     sides: Mapping[str, SideResult]
+    curves: Mapping[str, Curves] | None = None
+    cold_starts: Mapping[str, ColdStart] | None = None
+    shares: Shares | None = None  # of the machine's ceilings, our side's
 
     @property
     def ratios(self) -> dict[str, float]:
@@ -48,7 +54,7 @@ class ModelResult:
 
 
 def summarise(
-    model: str, path: Path, sides: Sequence[Side], runs: Mapping[str, Sequence[Run]]
+    model: str, path: Path, sides: Sequence[Side], runs: Mapping[str, Sequence[Timings]]
 ) -> ModelResult:
     """The spreads of a model's runs."""
     results = {}
@@ -56,7 +62,7 @@ def summarise(
         own = runs[side.name]
         results[side.name] = SideResult(
             version=side.version,
-            load_s=side.load_s,
+            load_s=own[0].load_s,
             first_token_s=Spread.of([run.prefill_s for run in own]),
             prefill_tok_per_s=Spread.of([run.prefill_tok_per_s for run in own]),
             decode_tok_per_s=Spread.of([run.decode_tok_per_s for run in own]),
@@ -105,6 +111,17 @@ def rows(result: ModelResult) -> list[tuple[str, ...]]:
         )
     if result.ratios:
         table.append(("ratio", *(f"{result.ratios[speed]:.2f}" for speed in SPEEDS), "", ""))
+    if result.shares:
+        dots, reads = result.shares.prefill_of_dot_peak, result.shares.decode_of_read_bandwidth
+        table.append(("of the ceiling", f"{dots:.0%}", f"{reads:.0%}", "", ""))
+    return table
+
+
+def cold_rows(starts: Mapping[str, ColdStart]) -> list[tuple[str, ...]]:
+    """A table of cold starts."""
+    table: list[tuple[str, ...]] = [("fresh process", "load to first token s", "peak memory")]
+    for name, start in starts.items():
+        table.append((name, f"{start.first_token_s:.2f}", format_bytes(start.peak_bytes)))
     return table
 
 

@@ -8,9 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from slipstream.runtime.completion import Timings
 from slipstream.runtime.tokenizer import Tokenizer
-
-__all__ = ["Run", "Side", "Spread", "Workload", "measure", "random_prompts"]
 
 # Idle threads of both sides spin for some milliseconds before they sleep; the next side's turn
 # should not share the cores with them.
@@ -25,29 +24,13 @@ class Workload:
     decode_tokens: int = 64
     repeats: int = 5
     threads: int
+    kv: str = "f16"  # how both sides store keys and values
+    deepest: int = 0  # tokens of context that something else needs
 
     @property
     def context(self) -> int:
         """Tokens that a side must have room for."""
-        return self.prefill_tokens + self.decode_tokens + 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One prompt and its answer. Prefill ends with the first token, which it includes."""
-
-    prefill_s: float
-    prefill_tokens: int
-    decode_s: float
-    decode_tokens: int
-
-    @property
-    def prefill_tok_per_s(self) -> float:
-        return self.prefill_tokens / self.prefill_s
-
-    @property
-    def decode_tok_per_s(self) -> float:
-        return self.decode_tokens / self.decode_s
+        return max(self.prefill_tokens, self.deepest) + self.decode_tokens + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +51,16 @@ class Side(Protocol):
 
     name    : what the report calls it
     version : of the program
-    load_s  : seconds that loading took
     """
 
     name: str
     version: str
-    load_s: float
 
-    def run(self, prompt: Sequence[int], decode_tokens: int) -> Run:
-        """Prefill a prompt from nothing, then decode greedily past any end-of-text token."""
+    def run(self, prompt: Sequence[int], decode_tokens: int, *, reuse: bool = False) -> Timings:
+        """Prefill a prompt, then decode greedily past any end-of-text token.
+
+        reuse : the prompt's keys and values may be taken from the run before, if it was the same
+        """
 
     def close(self) -> None:
         """Let go of the model."""
@@ -98,13 +82,13 @@ def measure(
     prompts: Sequence[Sequence[int]],
     workload: Workload,
     on_run: Callable[[str, int], None] | None = None,
-) -> dict[str, list[Run]]:
+) -> dict[str, list[Timings]]:
     """Runs of each side by name, taken in turns: A B A B, so that a disturbance meets both.
 
     prompts : one for each run that counts, after one that warms up
     on_run  : told the side's name and the run's number, 0 for the warm-up, before it begins
     """
-    runs: dict[str, list[Run]] = {side.name: [] for side in sides}
+    runs: dict[str, list[Timings]] = {side.name: [] for side in sides}
     for number, prompt in enumerate(prompts):
         for side in sides:
             if on_run:

@@ -12,8 +12,7 @@ from slipstream.apps.cli.pull_command import pull_command
 from slipstream.apps.cli.rm_command import rm_command
 from slipstream.apps.cli.run_command import run_command
 from slipstream.apps.cli.tokenize_command import tokenize_command
-
-__all__ = ["COMMANDS", "app"]
+from slipstream.apps.cli.verify_command import verify_command
 
 # In the order in which a newcomer meets them.
 COMMANDS = (
@@ -22,6 +21,7 @@ COMMANDS = (
     pull_command,
     list_command,
     rm_command,
+    verify_command,
     plan_command,
     doctor_command,
     tokenize_command,

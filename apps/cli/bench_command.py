@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import shlex
 import sys
 from datetime import UTC, datetime
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slipstream.apps.cli.console import aligned, put, put_json, say
+from slipstream.apps.cli.console import put, put_json, say
 from slipstream.apps.cli.shared_options import DEFAULT_MODEL, json_option
+from slipstream.offload.table import aligned
 
 if TYPE_CHECKING:
+    from slipstream.apps.bench.curves import VerifyingSide
     from slipstream.apps.bench.report import ModelResult
-    from slipstream.apps.bench.speed import Side, Workload
-
-__all__ = ["bench_command"]
+    from slipstream.apps.bench.speed import Workload
 
 
 @click.command("bench", short_help="Measure speed, also beside llama.cpp.")
@@ -52,6 +53,27 @@ __all__ = ["bench_command"]
     help="Runs that count, after one that warms up.",
 )
 @click.option("--threads", type=int, metavar="N", help="[default: one a core]")
+@click.option(
+    "--kv",
+    type=click.Choice(["f16", "q8_0"]),
+    default="f16",
+    show_default=True,
+    help="How keys and values are stored, on both sides.",
+)
+@click.option(
+    "--depth",
+    "depths",
+    type=click.IntRange(1),
+    multiple=True,
+    metavar="N",
+    help="Decode after N tokens of context too; may be given repeatedly.",
+)
+@click.option(
+    "--curves", is_flag=True, help="Forwards of 1 to 16 rows with all logits, prompts of 1 to 512."
+)
+@click.option(
+    "--cold", is_flag=True, help="Load to first token and peak memory, in processes of their own."
+)
 @json_option
 def bench_command(
     models: tuple[str, ...],
@@ -60,14 +82,19 @@ def bench_command(
     decode: int,
     repeat: int,
     threads: int | None,
+    kv: str,
+    depths: tuple[int, ...],
+    curves: bool,
+    cold: bool,
     as_json: bool,
 ) -> None:
     """Measure prefill and decode speed of MODELs: medians, lowest and highest.
 
-    llama.cpp is measured through llama-cpp-python (`pip install 'slipstream[llamacpp]'`) with
-    float16 keys and values, as here. Close other programs first.
+    llama.cpp is measured through llama-cpp-python (`pip install 'slipstream[llamacpp]'`) with keys
+    and values stored as here. Close other programs first.
     """
-    from slipstream.apps.bench.report import report, rows
+    from slipstream.apps.bench.curves import PREFILL_SIZES, curve_rows
+    from slipstream.apps.bench.report import cold_rows, report, rows
     from slipstream.apps.bench.speed import Workload
     from slipstream.offload.bandwidth import measured_read_bandwidth
     from slipstream.offload.machine import default_threads, probe
@@ -81,21 +108,47 @@ def bench_command(
     bandwidth = measured_read_bandwidth(threads, machine=machine, again=True)
     machine = dataclasses.replace(machine, read_gb_per_s=bandwidth)
     workload = Workload(
-        prefill_tokens=prefill, decode_tokens=decode, repeats=repeat, threads=threads
+        prefill_tokens=prefill,
+        decode_tokens=decode,
+        repeats=repeat,
+        threads=threads,
+        kv=kv,
+        deepest=max((*depths, *(PREFILL_SIZES if curves else ())), default=0),
     )
+    scope = Scope(against=against, depths=depths, curves=curves, cold=cold)
     results = []
     for model, path in paths.items():
-        results.append(bench_model(model, path, workload, against))
+        result = bench_model(model, path, workload, scope, bandwidth)
+        results.append(result)
         if not as_json:
-            put("\n".join(aligned(rows(results[-1]))) + "\n")
+            put("\n".join(aligned(rows(result))) + "\n")
+            if result.curves:
+                put("\n".join(aligned(curve_rows(model, result.curves))) + "\n")
+            if result.cold_starts:
+                put("\n".join(aligned(cold_rows(result.cold_starts))) + "\n")
     if as_json:
         command = shlex.join(["slipstream", *sys.argv[1:]])
         now = datetime.now(UTC).isoformat(timespec="seconds")
         put_json(report(results, workload, machine, command=command, measured_at=now))
 
 
-def bench_model(model: str, path: Path, workload: "Workload", against: str | None) -> "ModelResult":
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What is measured beside prefill and decode."""
+
+    against: str | None
+    depths: tuple[int, ...]
+    curves: bool
+    cold: bool
+
+
+def bench_model(
+    model: str, path: Path, workload: "Workload", scope: Scope, read_gb_per_s: float
+) -> "ModelResult":
     """Load one model on each side, measure, and let go of it."""
+    from slipstream.apps.bench.ceilings import Ceilings, Shares
+    from slipstream.apps.bench.cold_start import measure_cold_starts
+    from slipstream.apps.bench.curves import measure_curves
     from slipstream.apps.bench.llama_cpp_side import LlamaCppSide
     from slipstream.apps.bench.report import summarise
     from slipstream.apps.bench.slipstream_side import SlipstreamSide
@@ -103,20 +156,45 @@ def bench_model(model: str, path: Path, workload: "Workload", against: str | Non
     from slipstream.apps.cli.progress import LoadProgress
 
     with contextlib.ExitStack() as stack:
-        sides: list[Side] = []
-        if against is not None:  # first, since it may be missing
+        sides: list[VerifyingSide] = []
+        if scope.against is not None:  # first, since it may be missing
             sides.append(LlamaCppSide(path, workload))
             stack.callback(sides[-1].close)
         with LoadProgress() as progress:
             ours = SlipstreamSide(path, workload, progress)
         stack.callback(ours.close)
         sides.insert(0, ours)
-        prompts = random_prompts(ours.llm.tokenizer, workload.prefill_tokens, workload.repeats + 1)
+        tokenizer = ours.llm.tokenizer
+        prompts = random_prompts(tokenizer, workload.prefill_tokens, workload.repeats + 1)
         runs = measure(sides, prompts, workload, lambda side, run: announce(model, side, run))
-    return summarise(model, path, sides, runs)
+        result = summarise(model, path, sides, runs)
+        medians = result.sides[ours.name]
+        shares = Shares.of(
+            Ceilings.measure(read_gb_per_s, workload.threads),
+            prefill_tok_per_s=medians.prefill_tok_per_s.median,
+            decode_tok_per_s=medians.decode_tok_per_s.median,
+            path=path,
+            read_bytes_per_token=ours.llm.plan.footprint.read_bytes_per_token,
+        )
+        curves = None
+        if scope.curves or scope.depths:
+            seeds = itertools.count(1)
+            curves = measure_curves(
+                sides,
+                lambda length: random_prompts(tokenizer, length, 1, seed=next(seeds))[0],
+                sizes=scope.curves,
+                depths=scope.depths,
+                decode_tokens=workload.decode_tokens,
+                repeats=workload.repeats,
+                announce=lambda side, what: announce(model, side, what),
+            )
+    names = [side.name for side in sides]
+    cold = measure_cold_starts(names, path, workload, workload.repeats) if scope.cold else None
+    return dataclasses.replace(result, curves=curves, cold_starts=cold, shares=shares)
 
 
-def announce(model: str, side: str, run: int) -> None:
-    """Say on a terminal what is being measured."""
+def announce(model: str, side: str, what: int | str) -> None:
+    """Say on a terminal what is being measured: a run's number, 0 to warm up, or a text."""
     if sys.stderr is not None and sys.stderr.isatty():
-        say(f"{model}: {side}, " + (f"run {run}" if run else "warming up"))
+        text = what if isinstance(what, str) else f"run {what}" if what else "warming up"
+        say(f"{model}: {side}, {text}")

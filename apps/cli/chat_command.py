@@ -12,8 +12,6 @@ from slipstream.runtime.errors import ChatTemplateError, PromptError
 if TYPE_CHECKING:
     from slipstream.runtime.llm import LLM
 
-__all__ = ["chat_command"]
-
 
 @click.command("chat", short_help="Talk with a model.")
 @model_option
@@ -28,6 +26,7 @@ def chat_command(
     system: str | None,
     threads: int | None,
     context: int | None,
+    kv: str,
     **sampling: Any,
 ) -> None:
     """Talk with a model. /help inside shows the commands.
@@ -48,7 +47,7 @@ def chat_command(
     if model in CATALOGUE and not CATALOGUE[model].chat:  # nor should this wait for a pull
         raise base_model(model)
     with typing_hidden():
-        llm = open_model(model, threads=threads, context=context)
+        llm = open_model(model, threads=threads, context=context, kv=kv)
     with llm:
         if llm.chat_template is None:
             raise base_model(model)

@@ -2,11 +2,8 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-__all__ = ["aligned", "one_line", "put", "put_json", "say", "short_path", "visible"]
 
 # A model or a model file could hide terminal commands in its text. Each such character is shown
 # as the picture that Unicode has for it; the second set of controls has none.
@@ -41,15 +38,6 @@ def say(text: str) -> None:
     """Write a line to standard error, where it does not mix with results."""
     if sys.stderr is not None:
         print(visible(text), file=sys.stderr, flush=True)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The rows as lines with their columns aligned, two spaces between them."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 def short_path(path: Path) -> str:

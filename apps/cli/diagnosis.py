@@ -14,8 +14,6 @@ from slipstream.runtime.backends import load_backend
 from slipstream.runtime.catalogue import list_local, models_folder
 from slipstream.runtime.errors import OptionError
 
-__all__ = ["diagnose"]
-
 # The packages that each optional extra of Slipstream installs.
 EXTRAS = {"llamacpp": ("llama-cpp-python",), "gpu": ("torch", "triton"), "onnx": ("onnx",)}
 

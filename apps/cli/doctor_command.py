@@ -5,11 +5,10 @@ from typing import Any
 
 import click
 
-from slipstream.apps.cli.console import aligned, put, put_json, short_path
+from slipstream.apps.cli.console import put, put_json, short_path
 from slipstream.apps.cli.shared_options import json_option
+from slipstream.offload.table import aligned
 from slipstream.offload.units import format_bytes
-
-__all__ = ["doctor_command"]
 
 
 @click.command("doctor", short_help="Examine this machine and this installation.")

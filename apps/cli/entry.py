@@ -1,6 +1,7 @@
 """Where the program begins, and where each way in which it can end gets its line and exit code."""
 
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -10,14 +11,13 @@ import click
 
 from slipstream.apps.cli.app import app
 from slipstream.apps.cli.console import one_line, say
-from slipstream.runtime.errors import SlipstreamError
-
-__all__ = ["FAILED", "INTERRUPTED", "PIPE_CLOSED", "WRONG_USAGE", "main", "run"]
+from slipstream.runtime.errors import OptionError, SlipstreamError
 
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
+TERMINATED = 143  # 128 + SIGTERM
 
 
 def main() -> NoReturn:
@@ -27,6 +27,7 @@ def main() -> NoReturn:
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     warnings.showwarning = show_warning
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # tidies up on its way
     exit_code = run(sys.argv[1:])
     if exit_code == PIPE_CLOSED:
         discard_output()
@@ -58,7 +59,7 @@ def run(arguments: Sequence[str]) -> int:
         if debug:
             raise
         say(f"error: {message(error)}")
-        return FAILED
+        return WRONG_USAGE if isinstance(error, OptionError) else FAILED
     return 0
 
 

@@ -4,8 +4,6 @@ import click
 
 from slipstream.apps.cli.app import COMMANDS, app
 
-__all__ = ["help_pages"]
-
 WIDTH = 100  # columns
 
 HEADING = """\
@@ -15,8 +13,8 @@ What `slipstream --help` and `slipstream COMMAND --help` print. `make docs` writ
 test compares it with the program.
 
 Results go to standard output; progress, notes and errors to standard error. Exit codes: 0 done,
-1 failed (one line says why), 2 wrong usage, 130 stopped by Ctrl-C, 141 the reader of the output
-has gone.
+1 failed (one line says why), 2 wrong usage, or an option that can't be used, 130 stopped by Ctrl-C,
+141 the reader of the output has gone, 143 ended by SIGTERM.
 """
 
 

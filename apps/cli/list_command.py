@@ -4,11 +4,10 @@ from typing import Any
 
 import click
 
-from slipstream.apps.cli.console import aligned, put, put_json
+from slipstream.apps.cli.console import put, put_json
 from slipstream.apps.cli.shared_options import json_option
+from slipstream.offload.table import aligned
 from slipstream.offload.units import format_bytes
-
-__all__ = ["list_command"]
 
 
 @click.command("list", short_help="Show models and whether they are here.")

@@ -8,15 +8,13 @@ from slipstream.runtime.catalogue.names import parse_name
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.options import Options
 
-__all__ = ["local_file", "open_model", "pull_model"]
 
-
-def open_model(model: str, *, threads: int | None, context: int | None) -> LLM:
+def open_model(model: str, *, threads: int | None, context: int | None, kv: str) -> LLM:
     """Load a model, pulling it first when it has a name and is not on this machine.
 
     Raises as `LLM` and `catalogue.pull` do.
     """
-    options = Options(threads=threads, context=context)
+    options = Options(threads=threads, context=context, kv=kv)
     path = local_file(model)
     with LoadProgress() as progress:
         return LLM.open(path, options, progress=progress)

@@ -5,21 +5,21 @@ import click
 from slipstream.apps.cli.console import put, put_json, short_path
 from slipstream.apps.cli.shared_options import json_option, load_options
 
-__all__ = ["plan_command"]
-
 
 @click.command("plan", short_help="Say how a model would run here, and why.")
 @click.argument("model")
 @load_options
 @json_option
-def plan_command(model: str, threads: int | None, context: int | None, as_json: bool) -> None:
+def plan_command(
+    model: str, threads: int | None, context: int | None, kv: str, as_json: bool
+) -> None:
     """Say how MODEL would run here: memory, threads, context, speed, and why."""
     from slipstream.runtime.catalogue import resolve
     from slipstream.runtime.loading import plan_model
     from slipstream.runtime.options import Options
 
     path = resolve(model)
-    plan = plan_model(path, Options(threads=threads, context=context))
+    plan = plan_model(path, Options(threads=threads, context=context, kv=kv))
     if as_json:
         put_json({"model": model, "path": str(path), **plan.as_dict()})
         return

@@ -20,8 +20,6 @@ from slipstream.apps.cli.console import say
 from slipstream.offload.units import format_bytes
 from slipstream.runtime.catalogue import Progress as PullEvent
 
-__all__ = ["LoadProgress", "PullProgress"]
-
 PATIENCE_S = 1.0  # loading that is quicker than this shows no bar
 LINE_PATIENCE_S = 4.0  # nor a line where there is no terminal: a log has no use for a short wait
 LINE_SHARE = 0.25  # of a download, between two lines where there is no terminal

@@ -5,8 +5,6 @@ import click
 from slipstream.apps.cli.console import put
 from slipstream.offload.units import format_bytes
 
-__all__ = ["pull_command"]
-
 
 @click.command("pull", short_help="Download models.")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")

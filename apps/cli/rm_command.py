@@ -5,8 +5,6 @@ import click
 from slipstream.apps.cli.console import put
 from slipstream.offload.units import format_bytes
 
-__all__ = ["rm_command"]
-
 
 @click.command("rm", short_help="Delete a pulled model.")
 @click.argument("model")

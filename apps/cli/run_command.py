@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from slipstream.runtime.engine import TokenStream
     from slipstream.runtime.llm import LLM
 
-__all__ = ["run_command"]
-
 
 @click.command("run", short_help="Answer one prompt.")
 @click.argument("prompt", required=False)
@@ -43,6 +41,7 @@ def run_command(
     raw: bool,
     threads: int | None,
     context: int | None,
+    kv: str,
     stats: bool,
     as_json: bool,
     **sampling: Any,
@@ -61,7 +60,7 @@ def run_command(
     from slipstream.runtime.sampling import SamplingOptions
 
     SamplingOptions.from_user(**sampling)  # a wrong value should not wait for the model
-    with open_model(model, threads=threads, context=context) as llm:
+    with open_model(model, threads=threads, context=context, kv=kv) as llm:
         plain = raw or plain_only(llm, model, system)
         stream = start(llm, text, system, plain, sampling)
         with stopped_by_interrupt(stream.cancel):

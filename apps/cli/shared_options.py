@@ -5,8 +5,6 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["json_option", "load_options", "model_option", "sampling_options", "stats_option"]
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 # Not imported from the catalogue, which takes 0.1 s: --help should not wait. Tests compare them.
@@ -39,6 +37,13 @@ _LOAD_OPTIONS = (
         metavar="N",
         help="Tokens for prompt and answer together. [default: what the model has, if it fits]",
     ),
+    click.option(
+        "--kv",
+        type=click.Choice(["auto", "f16", "q8_0"]),
+        default="auto",
+        show_default=True,
+        help="How keys and values are stored; q8_0 takes half the memory.",
+    ),
 )
 
 # name, type, help; the defaults in the texts are those of SamplingOptions.
@@ -62,7 +67,7 @@ _STOP_OPTION = click.option(
 
 
 def load_options(command: Command) -> Command:
-    """Add --threads and --context, passed as `threads` and `context`."""
+    """Add --threads, --context and --kv, passed by these names."""
     for option in reversed(_LOAD_OPTIONS):
         command = option(command)
     return command

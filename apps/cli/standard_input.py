@@ -4,8 +4,6 @@ import sys
 
 from slipstream.runtime.errors import PromptError
 
-__all__ = ["piped_text"]
-
 
 def piped_text() -> str:
     """All of standard input. Raises PromptError when it is closed or not UTF-8."""

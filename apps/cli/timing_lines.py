@@ -3,11 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
-from slipstream.apps.cli.console import aligned
 from slipstream.offload.plan import Plan
+from slipstream.offload.table import aligned
 from slipstream.runtime.completion import Completion
-
-__all__ = ["completion_dict", "timing_lines"]
 
 
 def timing_lines(completion: Completion, plan: Plan) -> list[str]:

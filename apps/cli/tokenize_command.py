@@ -4,14 +4,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slipstream.apps.cli.console import aligned, put, put_json
+from slipstream.apps.cli.console import put, put_json
 from slipstream.apps.cli.shared_options import json_option
 from slipstream.apps.cli.standard_input import piped_text
+from slipstream.offload.table import aligned
 
 if TYPE_CHECKING:
     from slipstream.runtime.tokenizer import Tokenizer
-
-__all__ = ["tokenize_command"]
 
 
 @click.command("tokenize", short_help="Show the tokens of a text.")

@@ -3,6 +3,7 @@
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 _WORD = ir.IntType(64)
@@ -41,23 +42,93 @@ def magnitude_bits(_context, value):
 
 
 @intrinsic
-def half_to_float32(_context, bits):
-    """The float16 with these 16 bits, as float32."""
+def round_f32(_context, value):
+    """A float32 rounded to an integer, ties to even; as a vector instruction inside loops."""
 
     def generate(_context, builder, _signature, values):
-        return builder.fpext(builder.bitcast(values[0], ir.HalfType()), ir.FloatType())
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.rint.f32")
+        return builder.call(function, values)
 
-    return types.float32(types.uint16), generate
+    return types.float32(types.float32), generate
 
 
 @intrinsic
-def float32_to_half(_context, value):
-    """A float32 rounded to float16 (nearest even), as 16 bits."""
+def to_int32(_context, value):
+    """A float32 as int32, towards zero."""
 
     def generate(_context, builder, _signature, values):
-        return builder.bitcast(builder.fptrunc(values[0], ir.HalfType()), ir.IntType(16))
+        return builder.fptosi(values[0], ir.IntType(32))
 
-    return types.uint16(types.float32), generate
+    return types.int32(types.float32), generate
+
+
+@intrinsic(prefer_literal=True)
+def stack_space(_context, num_bytes):
+    """Address of `num_bytes` (a literal) in the frame of the function that asks."""
+    size = num_bytes.literal_value
+
+    def generate(_context, builder, _signature, _values):
+        space = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(8), size))
+        space.align = 64
+        return builder.ptrtoint(space, _WORD)
+
+    return types.uint64(num_bytes), generate
+
+
+@intrinsic
+def load_f32(_context, address):
+    """The float32 at an address."""
+
+    def generate(_context, builder, _signature, values):
+        return builder.load(builder.inttoptr(values[0], ir.FloatType().as_pointer()))
+
+    return types.float32(types.uint64), generate
+
+
+@intrinsic
+def load_half(_context, address):
+    """The float16 at an address, as float32."""
+
+    def generate(_context, builder, _signature, values):
+        pointer = builder.inttoptr(values[0], ir.HalfType().as_pointer())
+        return builder.fpext(builder.load(pointer), ir.FloatType())
+
+    return types.float32(types.uint64), generate
+
+
+@intrinsic
+def store_half(_context, address, value):
+    """Write a float32 to an address, rounded to float16 (nearest even)."""
+
+    def generate(context, builder, _signature, values):
+        pointer = builder.inttoptr(values[0], ir.HalfType().as_pointer())
+        builder.store(builder.fptrunc(values[1], ir.HalfType()), pointer)
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.float32), generate
+
+
+@intrinsic
+def load_byte(_context, address):
+    """The int8 at an address."""
+
+    def generate(_context, builder, _signature, values):
+        return builder.load(builder.inttoptr(values[0], ir.IntType(8).as_pointer()))
+
+    return types.int8(types.uint64), generate
+
+
+@intrinsic
+def store_byte(_context, address, value):
+    """Write the low 8 bits of an int32 to an address."""
+
+    def generate(context, builder, _signature, values):
+        pointer = builder.inttoptr(values[0], ir.IntType(8).as_pointer())
+        builder.store(builder.trunc(values[1], ir.IntType(8)), pointer)
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.int32), generate
 
 
 def aligned_empty(num_bytes: int) -> np.ndarray:

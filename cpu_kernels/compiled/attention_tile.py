@@ -3,80 +3,256 @@
 Keys lie transposed in their pages, so 16 keys are one vector and a score needs no horizontal sum.
 Each score is a sum over dimensions in order, each output a sum over keys in order, and a key with
 weight zero adds exactly nothing: a row's result does not depend on the rows beside it, nor on
-where in a tree its ancestors stand.
+where in a tree its ancestors stand. A softmax's sum is taken in integers for the same reason.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS
-from slipstream.cpu_kernels.compiled.vector import LANES, Emitter, Variable
+from slipstream.cpu_kernels.compiled.packed_rows import SCALE, SUM
+from slipstream.cpu_kernels.compiled.panel_format import GROUPS
+from slipstream.cpu_kernels.compiled.vector import (
+    BYTES,
+    F32,
+    I8,
+    I32,
+    I64,
+    LANES,
+    Emitter,
+    Variable,
+)
 
 TILE_QUERIES = 4
-KEYS_A_BLOCK = LANES
-_F16_BYTES, _F32_BYTES = 2, 4
+WIDE = 4  # vectors of 16 keys or dimensions that the inner loops take at a time, if they can
+PACKED_WORDS = GROUPS + 4  # of a query, for each 32 dimensions: see packed_rows
+_KEY_OFFSET = 128.0  # int8 keys are stored unsigned
 
 
 @intrinsic
-def score_block(_context, keys, key_stride, queries, num_dims, scores, score_stride):
-    """scores[r, 0:16] = queries[r] . keys[:, 0:16] for 4 queries.
+def prefetch_bytes(_context, address, num_bytes):
+    """Ask for the cache lines of `num_bytes` from `address`."""
 
-    keys    : address of (D, 16) float16, rows `key_stride` bytes apart
-    queries : address of (4, D) float32
-    scores  : address of (4, 16) float32, rows `score_stride` bytes apart
-    """
-
-    def generate(context, builder, _signature, values):
-        keys, key_stride, queries, num_dims, scores, score_stride = values
+    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
         e = Emitter(builder, INSTRUCTION_SETS["plain"])
-        totals = [Variable(e, e.floats(0.0)) for _ in range(TILE_QUERIES)]
-        row_bytes = e.times(num_dims, _F32_BYTES)
-        with e.loop(num_dims) as d:
-            column = e.load_floats("f16", e.address(keys, builder.mul(d, key_stride)))
-            for r, total in enumerate(totals):
-                at = e.address(queries, e.times(row_bytes, r), e.times(d, _F32_BYTES))
-                total.set(e.fma(column, e.splat_f32(at), total.get()))
-        for r, total in enumerate(totals):
-            e.store(total.get(), e.address(scores, e.times(score_stride, r)))
+        with e.loop(builder.udiv(values[1], ir.Constant(I64, 64))) as line:
+            e.prefetch(e.address(values[0], e.times(line, 64)))
         return context.get_dummy_value()
 
-    return types.void(*[types.uint64] * 6), generate
+    return types.void(types.uint64, types.uint64), generate
+
+
+@intrinsic(prefer_literal=True)
+def score_keys(_context, num_vectors, keys, key_stride, queries, num_dims, scores, score_stride):
+    """scores[r, 0:16n] = queries[r] . keys[:, 0:16n] for 4 queries.
+
+    num_vectors : n, a literal
+    keys        : address of (D, 16n) float16, rows `key_stride` bytes apart
+    queries     : address of (D, 4) float32
+    scores      : address of (4, 16n) float32, rows `score_stride` bytes apart
+    """
+    count = num_vectors.literal_value
+
+    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
+        _, keys, key_stride, queries, num_dims, scores, score_stride = values
+        e = Emitter(builder, INSTRUCTION_SETS["plain"])
+        totals = _accumulators(e, count)
+        with e.loop(num_dims) as d:
+            column = e.address(keys, builder.mul(d, key_stride))
+            parts = [e.load_floats("f16", e.address(column, 2 * LANES * n)) for n in range(count)]
+            for r, row in enumerate(totals):
+                query = e.splat_f32(e.address(queries, e.times(d, 4 * TILE_QUERIES), 4 * r))
+                for total, part in zip(row, parts, strict=True):
+                    total.set(e.fma(part, query, total.get()))
+        _store_scores(e, totals, scores, score_stride)
+        return context.get_dummy_value()
+
+    return types.void(num_vectors, *[types.uint64] * 6), generate
+
+
+@intrinsic(prefer_literal=True)
+def score_keys_int8(
+    _context,
+    num_vectors,
+    instruction_set,
+    keys,
+    key_stride,
+    key_scales,
+    scale_stride,
+    queries,
+    num_blocks,
+    scores,
+    score_stride,
+):
+    """As `score_keys`, for keys in int8.
+
+    num_vectors, instruction_set : literals
+    keys       : address of (D / 4, 16n) words of 4 dimensions, rows `key_stride` bytes apart
+    key_scales : address of (D / 32, 16n) float16, rows `scale_stride` bytes apart
+    queries    : address of D / 32 packed blocks of 4 rows, see packed_rows
+    """
+    count, isa = num_vectors.literal_value, INSTRUCTION_SETS[instruction_set.literal_value]
+
+    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
+        keys, key_stride, key_scales, scale_stride, queries, num_blocks = values[2:8]
+        e = Emitter(builder, isa)
+        totals = _accumulators(e, count)
+        with e.loop(num_blocks) as b:
+            query = e.address(queries, e.times(b, 4 * PACKED_WORDS * TILE_QUERIES))
+
+            def word(index: int, r: int) -> ir.Value:
+                return e.address(query, 4 * (index * TILE_QUERIES + r))
+
+            dots = [[e.ints(0)] * count for _ in range(TILE_QUERIES)]
+            for g in range(GROUPS):
+                row = e.address(keys, builder.mul(e.address(e.times(b, GROUPS), g), key_stride))
+                parts = [e.load(BYTES, e.address(row, 64 * n)) for n in range(count)]
+                for r in range(TILE_QUERIES):
+                    four = e.splat_bytes4(word(g, r))
+                    dots[r] = [
+                        e.dot4(dot, part, four) for dot, part in zip(dots[r], parts, strict=True)
+                    ]
+            scale_row = e.address(key_scales, builder.mul(b, scale_stride))
+            scales = [
+                e.load_floats("f16", e.address(scale_row, 2 * LANES * n)) for n in range(count)
+            ]
+            for r, row_totals in enumerate(totals):
+                query_scale = e.splat_f32(word(SCALE, r))
+                offset = e.mul(e.splat_f32(word(SUM, r)), e.floats(-_KEY_OFFSET))
+                for total, dot, scale in zip(row_totals, dots[r], scales, strict=True):
+                    value = e.fma(e.to_float(dot), query_scale, offset)
+                    total.set(e.fma(value, scale, total.get()))
+        _store_scores(e, totals, *values[8:])
+        return context.get_dummy_value()
+
+    return types.void(num_vectors, instruction_set, *[types.uint64] * 8), generate
+
+
+def _accumulators(e: Emitter, count: int) -> list[list[Variable]]:
+    return [[Variable(e, e.floats(0.0)) for _ in range(count)] for _ in range(TILE_QUERIES)]
+
+
+def _store_scores(
+    e: Emitter, totals: Sequence[Sequence[Variable]], scores: ir.Value, stride: ir.Value
+) -> None:
+    for r, row in enumerate(totals):
+        for n, total in enumerate(row):
+            e.store(total.get(), e.address(scores, e.times(stride, r), 4 * LANES * n))
+
+
+@intrinsic
+def soften(_context, scores, num_vectors):
+    """exp(score - the largest) in place, 0 for minus infinity; returns their sum.
+
+    scores : address of (16 num_vectors,) float32
+    A score that is NaN or plus infinity makes its weight or the others' NaN. The sum is of weights
+    rounded to multiples of 2**-40, exactly: the order of the keys does not matter.
+    """
+
+    def generate(_context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
+        scores, num_vectors = values
+        e = Emitter(builder, INSTRUCTION_SETS["plain"])
+        minus_infinity = e.floats(float("-inf"))
+        peaks = Variable(e, minus_infinity)
+        with e.loop(num_vectors) as n:
+            peaks.set(e.max_float(e.load_floats("f32", e.address(scores, e.times(n, 64))), peaks))
+        peak = e.splat(e.highest_float(peaks.get()))
+        sums = Variable(e, e.longs(0))
+        with e.loop(num_vectors) as n:
+            at = e.address(scores, e.times(n, 64))
+            score = e.load_floats("f32", at)
+            below = builder.fsub(score, peak)
+            known = builder.fcmp_ordered("<=", below, e.floats(0.0))
+            weight = builder.select(known, e.exp(below), e.floats(float("nan")))
+            unseen = builder.fcmp_ordered("==", score, minus_infinity)
+            weight = builder.select(unseen, e.floats(0.0), weight)
+            e.store(weight, at)
+            sums.set(builder.add(sums.get(), e.to_long(e.mul(weight, e.floats(2.0**40)))))
+        total = builder.sitofp(e.total_long(sums.get()), F32)
+        return builder.fmul(total, ir.Constant(F32, 2.0**-40))
+
+    return types.float32(types.uint64, types.uint64), generate
 
 
 @intrinsic(prefer_literal=True)
 def weigh_values(
-    _context, num_vectors, values, value_stride, num_keys, weights, weight_stride, out, out_stride
+    _context,
+    num_vectors,
+    is_int8,
+    values,
+    value_stride,
+    scales,
+    scale_stride,
+    num_keys,
+    weights,
+    weight_stride,
+    out,
+    out_stride,
 ):
     """out[r, 0:16n] += sum over keys j of weights[r, j] * values[j, 0:16n], for 4 queries.
 
     num_vectors : n, a literal
-    values      : address of (num_keys, 16n) float16, rows `value_stride` bytes apart
-    weights     : address of (4, num_keys) float32, rows `weight_stride` bytes apart
-    out         : address of (4, 16n) float32, rows `out_stride` bytes apart
+    values  : address of (num_keys, 16n) float16 or int8, rows `value_stride` bytes apart
+    scales  : address of (num_keys, n / 2) float16, rows `scale_stride` bytes apart; for int8 only
+    weights : address of (4, num_keys) float32, rows `weight_stride` bytes apart
+    out     : address of (4, 16n) float32, rows `out_stride` bytes apart
     """
     count = num_vectors.literal_value
 
-    def generate(context, builder, _signature, arguments):
-        _, values, value_stride, num_keys, weights, weight_stride, out, out_stride = arguments
+    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, given: Any) -> ir.Value:
         e = Emitter(builder, INSTRUCTION_SETS["plain"])
-        places = [
-            [e.address(out, e.times(out_stride, r), _F32_BYTES * LANES * n) for n in range(count)]
-            for r in range(TILE_QUERIES)
-        ]
-        totals = [[Variable(e, e.load_floats("f32", at)) for at in row] for row in places]
-        with e.loop(num_keys) as j:
-            value = e.address(values, builder.mul(j, value_stride))
-            parts = [
-                e.load_floats("f16", e.address(value, _F16_BYTES * LANES * n)) for n in range(count)
-            ]
-            for r, row in enumerate(totals):
-                at = e.address(weights, e.times(weight_stride, r), e.times(j, _F32_BYTES))
-                weight = e.splat_f32(at)
-                for total, part in zip(row, parts, strict=True):
-                    total.set(e.fma(part, weight, total.get()))
-        for row, row_places in zip(totals, places, strict=True):
-            for total, at in zip(row, row_places, strict=True):
-                e.store(total.get(), at)
+        with builder.if_else(given[1]) as (then, otherwise):
+            for branch, load in ((then, _int8_values), (otherwise, _half_values)):
+                with branch:
+                    _weigh(e, count, load, *given[2:])
         return context.get_dummy_value()
 
-    return types.void(num_vectors, *[types.uint64] * 7), generate
+    return types.void(num_vectors, types.boolean, *[types.uint64] * 9), generate
+
+
+def _weigh(
+    e: Emitter,
+    count: int,
+    load: Callable[[Emitter, int, ir.Value, ir.Value], list[ir.Value]],
+    values: ir.Value,
+    value_stride: ir.Value,
+    scales: ir.Value,
+    scale_stride: ir.Value,
+    num_keys: ir.Value,
+    weights: ir.Value,
+    weight_stride: ir.Value,
+    out: ir.Value,
+    out_stride: ir.Value,
+) -> None:
+    places = [
+        [e.address(out, e.times(out_stride, r), 4 * LANES * n) for n in range(count)]
+        for r in range(TILE_QUERIES)
+    ]
+    totals = [[Variable(e, e.load_floats("f32", at)) for at in row] for row in places]
+    with e.loop(num_keys) as j:
+        value = e.address(values, e.builder.mul(j, value_stride))
+        parts = load(e, count, value, e.address(scales, e.builder.mul(j, scale_stride)))
+        for r, row in enumerate(totals):
+            weight = e.splat_f32(e.address(weights, e.times(weight_stride, r), e.times(j, 4)))
+            for total, part in zip(row, parts, strict=True):
+                total.set(e.fma(part, weight, total.get()))
+    for row, row_places in zip(totals, places, strict=True):
+        for total, at in zip(row, row_places, strict=True):
+            e.store(total.get(), at)
+
+
+def _half_values(e: Emitter, count: int, value: ir.Value, _scale: ir.Value) -> list[ir.Value]:
+    return [e.load_floats("f16", e.address(value, 2 * LANES * n)) for n in range(count)]
+
+
+def _int8_values(e: Emitter, count: int, value: ir.Value, scale: ir.Value) -> list[ir.Value]:
+    parts = []
+    for n in range(count):
+        integers = e.load(ir.VectorType(I8, LANES), e.address(value, LANES * n))
+        floats = e.to_float(e.builder.sext(integers, ir.VectorType(I32, LANES)))
+        parts.append(e.mul(floats, e.splat(e.load_half(e.address(scale, 2 * (n // 2))))))
+    return parts

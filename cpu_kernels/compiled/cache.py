@@ -21,6 +21,8 @@ from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from platformdirs import user_cache_dir
 
+from slipstream.cpu_kernels.compiled.instruction_set import chosen_instruction_set
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -33,7 +35,8 @@ def kernel_cache_dir() -> Path | None:
     """
     named = os.environ.get("SLIPSTREAM_CACHE")
     root = Path(named or user_cache_dir("slipstream"))
-    folder = root / "kernels" / f"{_source_hash()}-numba{numba.__version__}"
+    name = f"{_source_hash()}-{chosen_instruction_set()}-numba{numba.__version__}"
+    folder = root / "kernels" / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

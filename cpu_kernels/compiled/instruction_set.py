@@ -1,22 +1,26 @@
 """Which byte dot product a kernel uses, chosen from what the host can run."""
 
+import os
 from dataclasses import dataclass
 from functools import cache
 
 from llvmlite import binding
+
+ENVIRONMENT = "SLIPSTREAM_INSTRUCTION_SET"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstructionSet:
     """One way to compile the kernels.
 
-    `dot` names the instruction behind `Emitter.dot4`; "plain" is correct on every host.
+    `dot` names the instruction behind `Emitter.dot4`, `shuffle` the one behind `Emitter.lookup`;
+    "plain" is correct on every host.
     """
 
     name: str
     requires: tuple[str, ...]  # LLVM feature names
     dot: str
-    has_byte_shuffle: bool = False
+    shuffle: str = "plain"
 
 
 # Best first. "plain" needs nothing and is last.
@@ -27,9 +31,16 @@ INSTRUCTION_SETS = {
             name="avx512_vnni",
             requires=("avx512vnni", "avx512bw", "avx512vl"),
             dot="vpdpbusd_512",
-            has_byte_shuffle=True,
+            shuffle="pshufb_512",
         ),
-        InstructionSet(name="avx_vnni", requires=("avxvnni", "avx2"), dot="vpdpbusd_256"),
+        InstructionSet(
+            name="avx_vnni",
+            requires=("avxvnni", "avx2"),
+            dot="vpdpbusd_256",
+            shuffle="pshufb_256",
+        ),
+        InstructionSet(name="avx2", requires=("avx2",), dot="pmaddubsw_256", shuffle="pshufb_256"),
+        InstructionSet(name="neon_dot", requires=("neon", "dotprod"), dot="sdot", shuffle="tbl"),
         InstructionSet(name="plain", requires=(), dot="plain"),
     )
 }
@@ -43,4 +54,25 @@ def runnable() -> tuple[str, ...]:
         each.name
         for each in INSTRUCTION_SETS.values()
         if all(features.get(feature, False) for feature in each.requires)
+    )
+
+
+def chosen_instruction_set() -> str:
+    """The best that this host can run, or what SLIPSTREAM_INSTRUCTION_SET names.
+
+    Raises ValueError when the host can't run that one.
+    """
+    return checked(os.environ.get(ENVIRONMENT) or runnable()[0])
+
+
+def checked(name: str) -> str:
+    """`name`; raises ValueError unless this host can run it."""
+    if name in runnable():
+        return name
+    if name in INSTRUCTION_SETS:
+        problem = f"which needs {', '.join(INSTRUCTION_SETS[name].requires)}"
+    else:
+        problem = f"which is none of {', '.join(INSTRUCTION_SETS)}"
+    raise ValueError(
+        f"instruction set: this CPU runs {', '.join(runnable())}; got {name!r}, {problem}"
     )

@@ -1,6 +1,5 @@
 """Matrix product of activations with a packed weight, on all threads."""
 
-import math
 import threading
 
 import numpy as np
@@ -8,17 +7,50 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from slipstream.cpu_kernels.compiled.addresses import address_of, aligned_empty
+from slipstream.cpu_kernels.compiled.addresses import (
+    address_of,
+    aligned_empty,
+    load_f32,
+    stack_space,
+)
 from slipstream.cpu_kernels.compiled.cache import kernel
-from slipstream.cpu_kernels.compiled.matmul_tile import TILE_ROWS, TILE_SIGNATURE
+from slipstream.cpu_kernels.compiled.matmul_tile import TILE_ARGUMENTS, TILE_SIGNATURE
+from slipstream.cpu_kernels.compiled.packed_rows import (
+    AS_IS,
+    BLOCK_BYTES,
+    GELU,
+    NORM,
+    QUANTISED,
+    SILU,
+    TILE_ROWS,
+    num_tiles,
+    pack_tile,
+    packed_bytes,
+    tile_of,
+)
 from slipstream.cpu_kernels.compiled.panel_format import BLOCK_COLUMNS, PANEL_ROWS
-from slipstream.cpu_kernels.compiled.quantize_rows import RECORD, quantize_row
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
-from slipstream.cpu_kernels.compiled.weight import Weight
+from slipstream.cpu_kernels.compiled.weight import (
+    FIRST_ROW,
+    FORM,
+    NUM_PANELS,
+    PANEL_BYTES,
+    PANELS,
+    ROWS,
+    TILES,
+    Weight,
+)
 from slipstream.cpu_kernels.compiled.work_sharing import outline, run_items
 from slipstream.cpu_kernels.errors import expect_float32
+from slipstream.cpu_kernels.norm import RmsNorm
+from slipstream.cpu_kernels.reference.matmul import expect_one_source
 
-_NO_BIAS = np.empty(0, np.float32)
+_NOTHING = np.empty(0, np.float32)
+_ZEROS = np.zeros(PANEL_ROWS, np.float32)
+_SOURCES = {"silu": SILU, "gelu": GELU}
+_ROW_BLOCK_BYTES = 256 << 10  # packed rows that stay in a core's cache while panels pass by
+_LEAST_ITEM_BYTES = 32 << 10  # of weights: a microsecond, several times what taking an item costs
+_TILE_BYTES = 4 * PANEL_ROWS * TILE_ROWS[0]
 _scratch = threading.local()
 
 
@@ -26,33 +58,41 @@ def matmul(
     x: np.ndarray,
     weight: Weight,
     *,
+    norm: RmsNorm | None = None,
+    activation: str | None = None,
     bias: np.ndarray | None = None,
     accumulate: bool = False,
     out: np.ndarray,
 ) -> np.ndarray:
-    """out = x @ weight.T + bias, added to what `out` holds when `accumulate`.
+    """As `slipstream.cpu_kernels.reference.matmul`.
 
-    x      : (M, C) float32, C-contiguous
-    weight : (N, C) packed
-    bias   : (N,) float32
-    out    : (M, N) float32, C-contiguous, written and returned
     Quantised weights meet activations rounded to int8, 32 columns a scale. Row m of the result is
-    bit-identical whatever M is. Raises ShapeError when shapes do not fit.
+    bit-identical whatever M is.
     """
-    expect_float32("x", x, (x.shape[0], weight.columns))
-    expect_float32("out", out, (x.shape[0], weight.rows))
+    num_rows, columns = x.shape[0], weight.columns
+    expect_float32("x", x, (num_rows, 2 * columns if activation else columns))
+    expect_float32("out", out, (num_rows, weight.rows))
+    source, norm_weight, eps = AS_IS, _NOTHING, 0.0
+    expect_one_source(norm, activation)
+    if norm is not None:
+        expect_float32("norm", norm.weight, (columns,))
+        source, norm_weight, eps = NORM, norm.weight, norm.eps
+    if activation is not None:
+        source = _SOURCES[activation]
     if bias is not None:
         expect_float32("bias", bias, (weight.rows,))
-    num_rows = x.shape[0] if weight.quantised else 0
     POOL.run(
         _matmul,
-        weight.tiles,
-        weight.panels,
+        weight.table,
+        columns,
+        weight.forms,
         x,
-        weight.quantised,
-        _buffer("q", np.int8, (num_rows, weight.columns)),
-        _buffer("records", np.float32, (num_rows, weight.columns // BLOCK_COLUMNS, RECORD)),
-        _NO_BIAS if bias is None else bias,
+        source,
+        norm_weight,
+        eps,
+        _packed(packed_bytes(num_rows, columns, weight.forms)),
+        _NOTHING if bias is None else bias,
+        _ZEROS,
         accumulate,
         out,
         POOL.num_threads,
@@ -60,90 +100,172 @@ def matmul(
     return out
 
 
-def _buffer(name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+def _packed(num_bytes: int) -> np.ndarray:
     """A thread's own scratch array, kept between calls."""
-    size = math.prod(shape)
-    held = getattr(_scratch, name, None)
-    if held is None or held.size < size:
-        held = aligned_empty(size * np.dtype(dtype).itemsize).view(dtype)
-        setattr(_scratch, name, held)
-    return held[:size].reshape(shape)
+    held = getattr(_scratch, "packed", None)
+    if held is None or held.size < num_bytes:
+        held = _scratch.packed = aligned_empty(num_bytes)
+    return held
 
 
 @intrinsic
 def _call_tile(
-    _context, address, panel, columns, x, x_stride, scales, scales_stride, out, out_stride
+    _context,
+    address,
+    panel,
+    columns,
+    rows,
+    bias,
+    addend,
+    addend_stride,
+    out,
+    out_stride,
 ):
     """Call the tile kernel at an address."""
 
     def generate(context, builder, _signature, values):
         word = ir.IntType(64)
-        kind = ir.FunctionType(ir.VoidType(), [word] * 8)
+        kind = ir.FunctionType(ir.VoidType(), [word] * TILE_ARGUMENTS)
         builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
         return context.get_dummy_value()
 
-    return types.void(types.uint64, *TILE_SIGNATURE.args), generate
+    return types.void(types.int64, *TILE_SIGNATURE.args), generate
 
 
 @kernel()
-def _matmul(state, tiles, panels, x, quantised, q, records, bias, accumulate, out, num_threads):
-    num_rows = x.shape[0]
-    if quantised and num_rows < 4:  # less work than sharing it
-        for m in range(num_rows):
-            quantize_row(x[m], q[m], records[m])
-    elif quantised:
-        run_items(state, outline(_quantize_row_of, (x, q, records)), num_rows)
-    # Chunks are small enough that a slow or busy core can get fewer of them.
-    chunk = max(1, panels.shape[0] // (num_threads * 16))
-    run_items(
-        state,
-        outline(_chunk_of_panels, (chunk, tiles, panels, x, q, records, bias, accumulate, out)),
-        -(-panels.shape[0] // chunk),
+def _matmul(
+    state,
+    table,
+    columns,
+    forms,
+    x,
+    source,
+    norm_weight,
+    eps,
+    packed,
+    bias,
+    zeros,
+    accumulate,
+    out,
+    num_threads,
+):
+    tiles = num_tiles(x.shape[0])
+    if x.shape[0] < 4:  # less work than sharing it
+        for t in range(tiles):
+            pack_tile(t, x, source, norm_weight, eps, forms, packed)
+    else:
+        arguments = (x, source, norm_weight, eps, forms, packed)
+        run_items(state, outline(pack_tile, arguments), tiles)
+    row_bytes = columns // BLOCK_COLUMNS * BLOCK_BYTES if forms & QUANTISED else 4 * columns
+    tiles_a_block = max(1, _ROW_BLOCK_BYTES // (TILE_ROWS[0] * row_bytes))
+    row_blocks = -(-tiles // tiles_a_block)
+    num_items = 0
+    for part in range(table.shape[0]):
+        chunk = _panels_an_item(table[part], num_threads)
+        num_items += -(-table[part, NUM_PANELS] // chunk) * row_blocks
+    arguments = (
+        table,
+        num_threads,
+        columns,
+        forms,
+        tiles,
+        tiles_a_block,
+        packed,
+        bias,
+        zeros,
+        accumulate,
+        out,
     )
+    run_items(state, outline(_item, arguments), num_items)
 
 
 @kernel()
-def _quantize_row_of(m, x, q, records):
-    quantize_row(x[m], q[m], records[m])
+def _panels_an_item(part, num_threads):
+    """Few enough that a slow or busy core can get fewer items, enough that an item is worth it."""
+    least = -(-_LEAST_ITEM_BYTES // part[PANEL_BYTES])
+    return max(least, -(-part[NUM_PANELS] // (num_threads * 64)))
 
 
 @kernel()
-def _chunk_of_panels(item, chunk, tiles, panels, x, q, records, bias, accumulate, out):
-    num_rows, columns = x.shape
-    quantised = records.size > 0
-    x_at = address_of(q) if quantised else address_of(x)
-    x_stride = np.uint64(columns if quantised else 4 * columns)
-    records_stride = np.uint64(4 * RECORD * records.shape[1])
-    result = np.empty((TILE_ROWS[0], PANEL_ROWS), np.float32)
-    for p in range(item * chunk, min((item + 1) * chunk, panels.shape[0])):
-        m = 0
-        for t in range(len(TILE_ROWS)):
-            rows = TILE_ROWS[t]
-            while num_rows - m >= rows:
-                _call_tile(
-                    tiles[t],
-                    address_of(panels) + np.uint64(p * panels.shape[1]),
-                    np.uint64(columns),
-                    x_at + np.uint64(m) * x_stride,
-                    x_stride,
-                    address_of(records) + np.uint64(m) * records_stride,
-                    records_stride,
-                    address_of(result),
-                    np.uint64(4 * PANEL_ROWS),
-                )
-                _write_tile(result, rows, m, p * PANEL_ROWS, bias, accumulate, out)
-                m += rows
-    result[0, 0] = 0  # the tiles know it by address only: keep it alive until here
+def _item(
+    item,
+    table,
+    num_threads,
+    columns,
+    forms,
+    tiles,
+    tiles_a_block,
+    packed,
+    bias,
+    zeros,
+    accumulate,
+    out,
+):
+    """Some panels of one part times one block of rows; items of the same panels follow."""
+    row_blocks = -(-tiles // tiles_a_block)
+    p = 0
+    chunk = _panels_an_item(table[p], num_threads)
+    while item >= -(-table[p, NUM_PANELS] // chunk) * row_blocks:
+        item -= -(-table[p, NUM_PANELS] // chunk) * row_blocks
+        p += 1
+        chunk = _panels_an_item(table[p], num_threads)
+    part, first_panel = table[p], item // row_blocks * chunk
+    first_tile = item % row_blocks * tiles_a_block
+    end_tile = min(first_tile + tiles_a_block, tiles)
+    num_rows = out.shape[0]
+    quantised_bytes = columns // BLOCK_COLUMNS * BLOCK_BYTES
+    rows_at, row_bytes = address_of(packed), quantised_bytes
+    if part[FORM] != QUANTISED:
+        row_bytes = 4 * columns
+        if forms & QUANTISED:
+            rows_at += np.uint64(num_rows * quantised_bytes)
+    for panel in range(first_panel, min(first_panel + chunk, part[NUM_PANELS])):
+        for t in range(first_tile, end_tile):
+            first_row, size = tile_of(t, num_rows)
+            at = rows_at + np.uint64(first_row * row_bytes)
+            _panel_times_tile(
+                part, panel, size, columns, at, first_row, bias, zeros, accumulate, out
+            )
 
 
 @kernel()
-def _write_tile(result, rows, m, n, bias, accumulate, out):
-    width = min(PANEL_ROWS, out.shape[1] - n)
-    for i in range(rows):
+def _panel_times_tile(part, panel, size, columns, rows_at, first_row, bias, zeros, accumulate, out):
+    """The 16 columns of `out` that a panel makes, for the rows of a tile."""
+    panel_at = np.uint64(part[PANELS] + panel * part[PANEL_BYTES])
+    n, width = part[FIRST_ROW] + PANEL_ROWS * panel, part[ROWS] - PANEL_ROWS * panel
+    zeros_at, out_stride = address_of(zeros), np.uint64(4 * out.shape[1])
+    out_at = address_of(out) + np.uint64(first_row) * out_stride + np.uint64(4 * n)
+    if width >= PANEL_ROWS:
+        _call_tile(
+            part[TILES + size],
+            panel_at,
+            np.uint64(columns),
+            rows_at,
+            address_of(bias) + np.uint64(4 * n) if bias.size else zeros_at,
+            out_at if accumulate else zeros_at,
+            out_stride if accumulate else np.uint64(0),
+            out_at,
+            out_stride,
+        )
+        return
+    stride = np.uint64(4 * PANEL_ROWS)
+    space = stack_space(_TILE_BYTES)
+    _call_tile(
+        part[TILES + size],
+        panel_at,
+        np.uint64(columns),
+        rows_at,
+        zeros_at,
+        zeros_at,
+        np.uint64(0),
+        space,
+        stride,
+    )
+    for i in range(TILE_ROWS[size]):
         for j in range(width):
-            value = result[i, j]
-            if bias.shape[0]:
+            value = load_f32(space + np.uint64(i) * stride + np.uint64(4 * j))
+            if bias.size:
                 value += bias[n + j]
             if accumulate:
-                value += out[m + i, n + j]
-            out[m + i, n + j] = value
+                value += out[first_row + i, n + j]
+            out[first_row + i, n + j] = value

@@ -11,6 +11,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS
+from slipstream.cpu_kernels.compiled.packed_rows import BLOCK_BYTES, LOW_SUM, SCALE, SUM
 from slipstream.cpu_kernels.compiled.panel_format import (
     BLOCK_COLUMNS,
     FLOAT_DTYPES,
@@ -18,141 +19,140 @@ from slipstream.cpu_kernels.compiled.panel_format import (
     PANEL_FORMATS,
     PanelFormat,
 )
-from slipstream.cpu_kernels.compiled.vector import BYTES, LANES, Emitter, Variable
+from slipstream.cpu_kernels.compiled.vector import BYTES, LANES, Emitter, F32x16, Variable
 from slipstream.cpu_kernels.quant_types import QuantType
 
-TILE_ROWS = (8, 4, 2, 1)
-SCALE_RECORD_BYTES = 16  # float32: scale, scale * sum of first 16, of last 16, of all 32
+_PREFETCH_BYTES = 8192  # ahead: memory answers while 8 rows are multiplied; 2,048 were too few
+_CACHE_LINE = 64
 
-# panel, columns, x, x row stride, scale records, their row stride, out, out row stride: addresses
-# and byte strides, all 64-bit.
-TILE_SIGNATURE = types.void(*[types.uint64] * 8)
+# panel, columns, packed rows, bias, addend, its row stride, out, its row stride: addresses and
+# byte strides, all 64-bit.
+TILE_ARGUMENTS = 8
+TILE_SIGNATURE = types.void(*[types.uint64] * TILE_ARGUMENTS)
 
 
 @intrinsic(prefer_literal=True)
 def emit_tile(
     _context,
     quant_type,
-    rows,
+    num_rows,
     instruction_set,
     panel,
     columns,
-    x,
-    x_stride,
-    scales,
-    scales_stride,
+    rows,
+    bias,
+    addend,
+    addend_stride,
     out,
     out_stride,
 ):
-    """out[m, 0:16] = panel (16, C) times x[m, 0:C] for m < rows; the first three are literals."""
-    name, num_rows = quant_type.literal_value, rows.literal_value
-    isa = INSTRUCTION_SETS[instruction_set.literal_value]
+    """out[m, 0:16] = panel (16, C) times row m + bias[0:16] + addend[m, 0:16].
+
+    `rows` is a tile of `num_rows` packed rows (see packed_rows). The first three are literals;
+    `addend` may be `out`.
+    """
+    kind, isa = QuantType[quant_type.literal_value], INSTRUCTION_SETS[instruction_set.literal_value]
 
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
-        emitter = Emitter(builder, isa)
-        kind = QuantType[name]
-        if kind in FLOAT_DTYPES:
-            _float_tile(emitter, FLOAT_DTYPES[kind], num_rows, *values[3:])
-        else:
-            _quantized_tile(emitter, PANEL_FORMATS[kind], num_rows, *values[3:])
+        write_tile(Emitter(builder, isa), kind, num_rows.literal_value, *values[3:])
         return context.get_dummy_value()
 
-    return types.void(quant_type, rows, instruction_set, *TILE_SIGNATURE.args), generate
+    return types.void(quant_type, num_rows, instruction_set, *TILE_SIGNATURE.args), generate
 
 
-def _rows(e: Emitter, base: ir.Value, stride: ir.Value, count: int) -> list[ir.Value]:
-    """Addresses of `count` rows."""
-    return [e.address(base, e.times(stride, m)) for m in range(count)]
-
-
-def _float_tile(
+def write_tile(
     e: Emitter,
-    dtype: str,
+    quant_type: QuantType,
     num_rows: int,
     panel: ir.Value,
     columns: ir.Value,
-    x: ir.Value,
-    x_stride: ir.Value,
-    _scales: ir.Value,
-    _scales_stride: ir.Value,
+    rows: ir.Value,
+    bias: ir.Value,
+    addend: ir.Value,
+    addend_stride: ir.Value,
     out: ir.Value,
     out_stride: ir.Value,
 ) -> None:
-    """Unquantised weights: panel is (C, 16) of `dtype`, x is float32."""
+    """Emit what `emit_tile` says."""
     totals = [Variable(e, e.floats(0.0)) for _ in range(num_rows)]
-    x_rows = _rows(e, x, x_stride, num_rows)
+    if quant_type in FLOAT_DTYPES:
+        _float_products(e, FLOAT_DTYPES[quant_type], panel, columns, rows, totals)
+    else:
+        _quantised_products(e, PANEL_FORMATS[quant_type], panel, columns, rows, totals)
+    biases = e.load(F32x16, bias)
+    for m, total in enumerate(totals):
+        value = e.add(total.get(), biases)
+        value = e.add(value, e.load(F32x16, e.address(addend, e.times(addend_stride, m))))
+        e.store(value, e.address(out, e.times(out_stride, m)))
+
+
+def _float_products(
+    e: Emitter,
+    dtype: str,
+    panel: ir.Value,
+    columns: ir.Value,
+    rows: ir.Value,
+    totals: list[Variable],
+) -> None:
+    """Unquantised weights: panel is (C, 16) of `dtype`."""
     column_bytes = LANES * (4 if dtype == "f32" else 2)
     with e.loop(columns) as k:
         weights = e.load_floats(dtype, e.address(panel, e.times(k, column_bytes)))
-        for total, row in zip(totals, x_rows, strict=True):
-            value = e.splat_f32(e.address(row, e.times(k, 4)))
-            total.set(e.fma(weights, value, total.get()))
-    for total, row in zip(totals, _rows(e, out, out_stride, num_rows), strict=True):
-        e.store(total.get(), row)
+        column = e.address(rows, e.times(k, 4 * len(totals)))
+        for m, total in enumerate(totals):
+            total.set(e.fma(weights, e.splat_f32(e.address(column, 4 * m)), total.get()))
 
 
-def _quantized_tile(
+def _quantised_products(
     e: Emitter,
     form: PanelFormat,
-    num_rows: int,
     panel: ir.Value,
     columns: ir.Value,
-    x: ir.Value,
-    x_stride: ir.Value,
-    scales: ir.Value,
-    scales_stride: ir.Value,
-    out: ir.Value,
-    out_stride: ir.Value,
+    rows: ir.Value,
+    totals: list[Variable],
 ) -> None:
-    """Quantised weights: x is int8 with a scale record for each 32 columns."""
-    totals = [Variable(e, e.floats(0.0)) for _ in range(num_rows)]
-    x_rows = _rows(e, x, x_stride, num_rows)
-    scale_rows = _rows(e, scales, scales_stride, num_rows)
+    """Quantised weights, unit by unit, a block of 32 columns at a time."""
     units = e.builder.udiv(columns, ir.Constant(columns.type, form.unit_columns))
+    block_bytes = BLOCK_BYTES * len(totals)
     with e.loop(units) as u:
         unit = e.address(panel, e.times(u, form.unit_bytes))
         with e.loop(form.blocks) as b:
-            block = e.builder.add(e.times(u, form.blocks), b)
-            _block(
-                e,
-                form,
-                unit,
-                b,
-                [e.address(row, e.times(block, BLOCK_COLUMNS)) for row in x_rows],
-                [e.address(row, e.times(block, SCALE_RECORD_BYTES)) for row in scale_rows],
-                totals,
-            )
-    for total, row in zip(totals, _rows(e, out, out_stride, num_rows), strict=True):
-        e.store(total.get(), row)
+            at = e.address(rows, e.times(e.builder.add(e.times(u, form.blocks), b), block_bytes))
+            _add_block(e, form, unit, b, at, totals)
 
 
-def _block(
+def _add_block(
     e: Emitter,
     form: PanelFormat,
     unit: ir.Value,
     b: ir.Value,
-    x_rows: list[ir.Value],
-    records: list[ir.Value],
+    rows: ir.Value,
     totals: list[Variable],
 ) -> None:
     """Add the products of block `b` (32 columns) of a unit to the totals."""
+
+    def word(index: int, m: int) -> ir.Value:
+        return e.address(rows, 4 * (index * len(totals) + m))
+
     planes = e.address(unit, form.planes_at, e.times(b, form.block_bytes))
+    for line in range(0, form.block_bytes, _CACHE_LINE):
+        e.prefetch(e.address(planes, _PREFETCH_BYTES + line))
     halves = BLOCK_COLUMNS // form.sub_block
     for half in range(halves):
         dots = [e.ints(0)] * len(totals)
         for group in range(half * GROUPS // halves, (half + 1) * GROUPS // halves):
             weights = _unpack(e, form, planes, group)
             dots = [
-                e.dot4(dot, weights, e.splat_bytes4(e.address(row, 4 * group)))
-                for dot, row in zip(dots, x_rows, strict=True)
+                e.dot4(dot, weights, e.splat_bytes4(word(group, m)), largest=form.largest)
+                for m, dot in enumerate(dots)
             ]
         scale, minimum = _scales(e, form, unit, b, half)
-        sum_at = 4 * (3 if halves == 1 else 1 + half)
-        for total, dot, record in zip(totals, dots, records, strict=True):
-            scaled = e.mul(e.to_float(dot), e.splat_f32(record))
+        sum_word = SUM if halves == 1 else LOW_SUM + half
+        for m, (total, dot) in enumerate(zip(totals, dots, strict=True)):
+            scaled = e.mul(e.to_float(dot), e.splat_f32(word(SCALE, m)))
             value = e.fma(scaled, scale, total.get())
             if minimum is not None:
-                value = e.fma(minimum, e.splat_f32(e.address(record, sum_at)), value)
+                value = e.fma(minimum, e.splat_f32(word(sum_word, m)), value)
             total.set(value)
 
 

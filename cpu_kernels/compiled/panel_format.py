@@ -45,6 +45,11 @@ class PanelFormat:
     has_minimum: bool = False
 
     @property
+    def largest(self) -> int:
+        """The largest q."""
+        return max(self.table) if self.table else (1 << sum(self.planes)) - 1
+
+    @property
     def blocks(self) -> int:
         """Blocks of 32 columns in a unit."""
         return self.unit_columns // BLOCK_COLUMNS

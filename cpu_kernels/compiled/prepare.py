@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from slipstream.cpu_kernels.compiled.attention import attention
-from slipstream.cpu_kernels.compiled.gated_activation import gated_activation
 from slipstream.cpu_kernels.compiled.matmul import matmul
 from slipstream.cpu_kernels.compiled.rms_norm import rms_norm
-from slipstream.cpu_kernels.compiled.rope import rope
-from slipstream.cpu_kernels.compiled.store_kv import store_kv
+from slipstream.cpu_kernels.compiled.rotate_and_store import rotate_and_store
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
 from slipstream.cpu_kernels.compiled.weight import pack_weight
+from slipstream.cpu_kernels.kv_pages import KVPages
+from slipstream.cpu_kernels.norm import RmsNorm
 from slipstream.cpu_kernels.quant_types import QuantType
 from slipstream.cpu_kernels.visibility import Visibility
 
@@ -51,11 +51,10 @@ def _weight_step(quant_type: QuantType) -> Callable[[], None]:
 
 def _op_steps() -> Iterator[Callable[[], object]]:
     rows = np.zeros((1, 32), np.float32)
-    heads = np.zeros((1, 1, 32), np.float32)
-    angles = np.zeros((1, 16), np.float32)
-    place = np.zeros(1, np.int32)
-    keys = np.zeros((1, 1, 32, 16), np.float16)
-    values = np.zeros((1, 1, 16, 32), np.float16)
+    norm = RmsNorm(weight=rows[0].copy(), eps=1e-6)
+    qkv, heads = np.zeros((1, 96), np.float32), np.zeros((1, 1, 32), np.float32)
+    angles, place = np.zeros((1, 16), np.float32), np.zeros(1, np.int32)
+    pages = KVPages.empty(num_pages=1, num_heads=1, head_size=32, page_size=16, dtype="float16")
     one_key = Visibility(
         sequences=place,
         page_tables=np.zeros((1, 1), np.int32),
@@ -64,8 +63,8 @@ def _op_steps() -> Iterator[Callable[[], object]]:
         mask=np.ones((1, 1), bool),
         num_new=np.ones(1, np.int32),
     )
-    yield lambda: rms_norm(rows, rows[0], 1e-6, out=rows)
-    yield lambda: rope(heads, angles, angles, interleaved=False)
-    yield lambda: gated_activation(rows, rows, "silu", out=rows)
-    yield lambda: store_kv(heads, heads, place, place, key_pages=keys, value_pages=values)
-    yield lambda: attention(heads, keys, values, one_key, scale=1.0, out=heads)
+    yield lambda: rms_norm(rows, norm, out=rows)
+    yield lambda: rotate_and_store(
+        qkv, angles, angles, place, place, interleaved=False, pages=pages, out=heads
+    )
+    yield lambda: attention(heads, pages, one_key, scale=1.0, out=heads)

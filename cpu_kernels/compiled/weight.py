@@ -1,38 +1,71 @@
 """A weight matrix as the compiled kernels hold it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from slipstream.cpu_kernels.compiled.matmul_tile_kernels import tile_addresses
+from slipstream.cpu_kernels.compiled.packed_rows import FLOAT, QUANTISED, TILE_ROWS
 from slipstream.cpu_kernels.compiled.panel_format import PANEL_ROWS
 from slipstream.cpu_kernels.compiled.repack import panel_bytes, repack
 from slipstream.cpu_kernels.errors import ShapeError
 from slipstream.cpu_kernels.quant_types import QuantType
 
+# Words of a part in `Weight.table`.
+PANELS, PANEL_BYTES, NUM_PANELS, ROWS, FIRST_ROW, FORM, TILES = range(7)
+_WORDS = TILES + len(TILE_ROWS)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Weight:
-    """A packed matrix of (rows, columns).
+class WeightPart:
+    """A packed matrix of one quantisation.
 
     panels : (ceil(rows / 16), panel_bytes) uint8, see panel_format
-    tiles  : (4,) uint64, addresses of the kernels for 8, 4, 2 and 1 activation rows
+    tiles  : addresses of the kernels for each of TILE_ROWS, uint64
     """
 
     quant_type: QuantType
     rows: int
-    columns: int
     panels: np.ndarray = field(repr=False)
     tiles: np.ndarray = field(repr=False)
 
-    @property
-    def quantised(self) -> bool:
-        """Whether activations are rounded to int8 to meet it."""
-        return self.quant_type.block_columns > 1
+
+@dataclass(frozen=True, kw_only=True)
+class Weight:
+    """Matrices of as many columns, one above the other: together one matrix (rows, columns)."""
+
+    parts: tuple[WeightPart, ...]
+    columns: int
+
+    @cached_property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
 
     @property
     def num_bytes(self) -> int:
-        return self.panels.nbytes
+        return sum(part.panels.nbytes for part in self.parts)
+
+    @cached_property
+    def forms(self) -> int:
+        """Bits: the forms of packed activations that the parts meet."""
+        return int(np.bitwise_or.reduce(self.table[:, FORM]))
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """(parts, words) int64: the parts as kernels find them."""
+        table = np.zeros((len(self.parts), _WORDS), np.int64)
+        first_row = 0
+        for words, part in zip(table, self.parts, strict=True):
+            words[PANELS] = part.panels.ctypes.data
+            words[PANEL_BYTES] = part.panels.shape[1]
+            words[NUM_PANELS] = part.panels.shape[0]
+            words[ROWS], words[FIRST_ROW] = part.rows, first_row
+            words[FORM] = QUANTISED if part.quant_type.block_columns > 1 else FLOAT
+            words[TILES:] = part.tiles.view(np.int64)
+            first_row += part.rows
+        return table
 
 
 def pack_weight(raw: np.ndarray, quant_type: QuantType, columns: int) -> Weight:
@@ -45,13 +78,25 @@ def pack_weight(raw: np.ndarray, quant_type: QuantType, columns: int) -> Weight:
             f"raw: expected rows of {columns} columns of {quant_type.name}, "
             f"got rows of {raw.shape[1]} bytes"
         )
-    return Weight(
+    part = WeightPart(
         quant_type=quant_type,
         rows=raw.shape[0],
-        columns=columns,
         panels=repack(raw, quant_type, columns),
         tiles=tile_addresses(quant_type),
     )
+    return Weight(parts=(part,), columns=columns)
+
+
+def stack_weights(weights: Sequence[Weight]) -> Weight:
+    """One weight with the rows of all, in their order; shares their memory.
+
+    Raises ShapeError when they differ in columns.
+    """
+    columns = {weight.columns for weight in weights}
+    if len(columns) != 1:
+        raise ShapeError(f"weights: expected as many columns in each, got {sorted(columns)}")
+    parts = tuple(part for weight in weights for part in weight.parts)
+    return Weight(parts=parts, columns=columns.pop())
 
 
 def weight_bytes(quant_type: QuantType, rows: int, columns: int) -> int:

@@ -5,25 +5,22 @@ Every other backend has the same names and signatures and is tested against this
 
 from slipstream.cpu_kernels.reference.attention import attention
 from slipstream.cpu_kernels.reference.dequantize import dequantize
-from slipstream.cpu_kernels.reference.gated_activation import gated_activation
 from slipstream.cpu_kernels.reference.matmul import matmul
 from slipstream.cpu_kernels.reference.prepare import prepare, set_num_threads
 from slipstream.cpu_kernels.reference.rms_norm import rms_norm
-from slipstream.cpu_kernels.reference.rope import rope
-from slipstream.cpu_kernels.reference.store_kv import store_kv
-from slipstream.cpu_kernels.reference.weight import Weight, pack_weight, weight_bytes
+from slipstream.cpu_kernels.reference.rotate_and_store import rotate_and_store
+from slipstream.cpu_kernels.reference.weight import Weight, pack_weight, stack_weights, weight_bytes
 
 __all__ = [
     "Weight",
     "attention",
     "dequantize",
-    "gated_activation",
     "matmul",
     "pack_weight",
     "prepare",
     "rms_norm",
-    "rope",
+    "rotate_and_store",
     "set_num_threads",
-    "store_kv",
+    "stack_weights",
     "weight_bytes",
 ]

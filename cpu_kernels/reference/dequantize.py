@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from slipstream.cpu_kernels.errors import ShapeError
 from slipstream.cpu_kernels.quant_types import QuantType
 
-__all__ = ["IQ4_VALUES", "MXFP4_VALUES", "dequantize"]
-
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.floating]
 FloatType = type[np.float32] | type[np.float64]

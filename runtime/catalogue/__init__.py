@@ -5,6 +5,7 @@ from slipstream.runtime.catalogue.entries import CATALOGUE, DEFAULT_MODEL, Catal
 from slipstream.runtime.catalogue.lookup import resolve
 from slipstream.runtime.catalogue.source import Progress, Stage
 from slipstream.runtime.catalogue.store import LocalModel, list_local, models_folder, remove
+from slipstream.runtime.catalogue.verification import is_intact
 
 __all__ = [
     "CATALOGUE",
@@ -13,6 +14,7 @@ __all__ = [
     "LocalModel",
     "Progress",
     "Stage",
+    "is_intact",
     "list_local",
     "models_folder",
     "pull",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from slipstream.runtime.catalogue.names import looks_like_path, parse_name, unknown_name
 from slipstream.runtime.catalogue.store import expected_bytes, list_local, path_of
-from slipstream.runtime.errors import CatalogueError
+from slipstream.runtime.errors import CatalogueError, OptionError
 
 
 def resolve(model: str | os.PathLike[str]) -> Path:
@@ -13,8 +13,13 @@ def resolve(model: str | os.PathLike[str]) -> Path:
 
     A name wins over a file called the same in the current folder; write ./name for that one,
     or give a `Path`, which is never a name.
-    Raises CatalogueError that says what to do when there is no such file here.
+    Raises CatalogueError that says what to do when there is no such file here, and OptionError for
+    what is neither a text nor a path.
     """
+    if not isinstance(model, str | os.PathLike):
+        raise OptionError(
+            f"model: expected a name or a path, a str or a Path, got {type(model).__name__}"
+        )
     text = os.fspath(model)
     name = parse_name(text) if isinstance(model, str) else None
     if name is None:

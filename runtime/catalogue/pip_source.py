@@ -17,6 +17,8 @@ from slipstream.runtime.errors import DownloadError
 PROGRESS_LINE = re.compile(r"Progress (\d+) of (\d+)")
 # pip names a package "not found" when no index answered; only these warnings tell the two apart.
 CONNECTION_LINE = re.compile(r"connection broken by '(?P<reason>.*)'")
+# In pip's list of settings, where the last of several is the one that counts.
+NO_INDEX_LINE = re.compile(r"^(?:global|download|:env:)\.no-index='(?P<value>.*)'", re.MULTILINE)
 ERROR_STARTS = ("ERROR:", "\N{MULTIPLICATION SIGN}")
 
 
@@ -92,7 +94,13 @@ def download_wheel(requirement: str, folder: Path, report: Callable[[float], Non
     wheels = list(folder.glob("*.whl"))
     if exit_code == 0 and len(wheels) == 1:
         return wheels[0]
-    raise DownloadError(f"{requirement} could not be downloaded: {failure_reason(lines)}")
+    reason = failure_reason(lines)
+    if "No matching distribution" in reason and uses_no_index():
+        reason += (
+            " But pip is set to use no package index (PIP_NO_INDEX, or no-index in its "
+            "configuration): unset that, then pull again."
+        )
+    raise DownloadError(f"{requirement} could not be downloaded: {reason}")
 
 
 def run_pip(
@@ -132,6 +140,21 @@ def run_pip(
             process.kill()
             raise
     return process.returncode, lines
+
+
+def uses_no_index() -> bool:
+    """Whether the user's settings keep pip from asking any index."""
+    listed = subprocess.run(
+        [sys.executable, "-P", "-m", "pip", "config", "list", "--disable-pip-version-check"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    values = NO_INDEX_LINE.findall(listed.stdout)
+    return bool(values) and values[-1].lower() in ("1", "on", "t", "true", "y", "yes")
 
 
 def failure_reason(lines: list[str]) -> str:

@@ -126,9 +126,14 @@ def unwritable(error: Exception) -> CatalogueError:
 
 def list_local() -> list[LocalModel]:
     """Every model file in the models folder, by name."""
+    return [model for model in list_entries() if model.path.is_file()]
+
+
+def list_entries() -> list[LocalModel]:
+    """The model files, and links to files that are gone."""
     folder = models_folder()
-    files = [*folder.glob("*.gguf"), *(folder / HUB_FOLDER).glob("*/*/**/*.gguf")]
-    models = (local_model(path) for path in files if path.is_file())
+    paths = [*folder.glob("*.gguf"), *(folder / HUB_FOLDER).glob("*/*/**/*.gguf")]
+    models = (local_model(path) for path in paths if path.is_file() or path.is_symlink())
     return sorted(models, key=lambda model: model.name)
 
 
@@ -141,7 +146,7 @@ def local_model(path: Path) -> LocalModel:
     else:
         name = path.stem
         licence = CATALOGUE[name].licence if name in CATALOGUE else None
-    status = path.stat()
+    status = path.stat() if path.is_file() else path.lstat()
     return LocalModel(
         name=name,
         path=path,
@@ -156,7 +161,7 @@ def remove(model: str) -> LocalModel:
 
     Raises CatalogueError when no such model is here, or it can't be deleted.
     """
-    here = {local.name: local for local in list_local()}
+    here = {local.name: local for local in list_entries()}
     local = here.get(model) or interrupted_pull(model)
     if local is None:
         names = ", ".join(here) or "no model"

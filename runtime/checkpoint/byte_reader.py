@@ -6,8 +6,6 @@ from pathlib import Path
 
 from slipstream.runtime.errors import CheckpointError
 
-__all__ = ["ByteReader", "shown"]
-
 # All text of a header together. A Python str takes up to four times its UTF-8 bytes, so this keeps
 # a hostile header below 128 MiB; the largest vocabularies in use have 5 MiB of text.
 MAX_TEXT_BYTES = 32 << 20

@@ -3,8 +3,6 @@
 from slipstream.runtime.checkpoint.byte_reader import ByteReader
 from slipstream.runtime.errors import CheckpointError, UnsupportedError
 
-__all__ = ["read_header"]
-
 _MAGIC = b"GGUF"
 _SUPPORTED_VERSIONS = (2, 3)
 

@@ -12,8 +12,6 @@ from slipstream.runtime.checkpoint.byte_reader import ByteReader, shown
 from slipstream.runtime.checkpoint.string_array import read_string_array
 from slipstream.runtime.errors import UnsupportedError
 
-__all__ = ["read_metadata"]
-
 _BOOL, _STRING, _ARRAY = 7, 8, 9
 _NUMBERS = {  # value type in the file -> layout; NumPy reads the same codes
     0: struct.Struct("<B"),

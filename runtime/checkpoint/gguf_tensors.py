@@ -11,8 +11,6 @@ from slipstream.runtime.checkpoint.byte_reader import ByteReader, shown
 from slipstream.runtime.checkpoint.tensor import Tensor
 from slipstream.runtime.errors import CheckpointError, UnsupportedError
 
-__all__ = ["read_tensors"]
-
 _MAX_DIMENSIONS = 4
 
 # Types that ggml has or had, and that `QuantType` has not.

@@ -15,8 +15,6 @@ from slipstream.runtime.checkpoint.tensor import Tensor
 from slipstream.runtime.checkpoint.typed_metadata import TypedMetadata
 from slipstream.runtime.errors import CheckpointError, UnsupportedError
 
-__all__ = ["ModelFile"]
-
 
 class ModelFile(TypedMetadata):
     """A GGUF file, mapped into memory and checked. A context manager.

@@ -10,8 +10,6 @@ from typing import overload
 from slipstream.runtime.checkpoint.byte_reader import ByteReader
 from slipstream.runtime.errors import CheckpointError
 
-__all__ = ["StringArray", "read_string_array"]
-
 _LENGTH = struct.Struct("<Q")
 
 

@@ -6,8 +6,6 @@ import numpy as np
 
 from slipstream.cpu_kernels.quant_types import QuantType
 
-__all__ = ["Tensor"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tensor:

@@ -10,8 +10,6 @@ import numpy as np
 from slipstream.runtime.checkpoint.byte_reader import shown
 from slipstream.runtime.errors import CheckpointError
 
-__all__ = ["REQUIRED", "Required", "TypedMetadata"]
-
 
 class Required:
     """The type of `REQUIRED`."""

@@ -2,7 +2,7 @@
 
 from slipstream.runtime.engine.engine import Engine
 from slipstream.runtime.engine.generation import Generation, TokenStream
-from slipstream.runtime.engine.job import LARGEST_CHUNK
+from slipstream.runtime.engine.job import LARGEST_CHUNK, Job
 from slipstream.runtime.engine.scoring import Scoring
 
-__all__ = ["LARGEST_CHUNK", "Engine", "Generation", "Scoring", "TokenStream"]
+__all__ = ["LARGEST_CHUNK", "Engine", "Generation", "Job", "Scoring", "TokenStream"]

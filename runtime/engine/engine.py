@@ -10,8 +10,6 @@ from slipstream.runtime.errors import EngineError
 from slipstream.runtime.kv_cache import KVCache
 from slipstream.runtime.models import Model
 
-__all__ = ["Engine"]
-
 
 class Engine:
     """Runs jobs of any number of threads on one model, in one thread of its own."""

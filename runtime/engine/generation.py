@@ -2,7 +2,7 @@
 
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
 import numpy as np
@@ -11,8 +11,6 @@ from slipstream.runtime.completion import Completion, FinishReason, Piece, Timin
 from slipstream.runtime.engine.job import Job
 from slipstream.runtime.sampling import Sampler, StopMatcher, TokenLogprobs, top_logprobs
 from slipstream.runtime.tokenizer import Tokenizer
-
-__all__ = ["Generation", "TokenStream"]
 
 
 class Generation(Job):
@@ -25,10 +23,9 @@ class Generation(Job):
         tokenizer: Tokenizer,
         *,
         max_length: int,
-        seed: int,
         load_s: float,
     ) -> None:
-        """max_length counts the prompt too; the prompt must be shorter. `seed` is the sampler's."""
+        """max_length counts the prompt too; the prompt must be shorter."""
         super().__init__(list(prompt), max_length)
         self.events: queue.SimpleQueue[Piece | Completion | BaseException] = queue.SimpleQueue()
         self._num_prompt = len(prompt)
@@ -40,7 +37,6 @@ class Generation(Job):
         self._text: list[str] = []
         self._held: list[tuple[int, TokenLogprobs | None]] = []
         self._logprobs: list[TokenLogprobs] = []
-        self._seed = seed
         self._load_s = load_s
         self._reused = 0
         self._steps = 0
@@ -85,8 +81,7 @@ class Generation(Job):
             logprobs = top_logprobs(logits, token, self._options.logprobs)
             self._logprobs.append(logprobs)
         self._held.append((token, logprobs))
-        text, _ = self._stop.push(self._decoder.push(token))
-        self._put(text)
+        self._put(self._stop.push(self._decoder.push(token)))
 
     def _put(self, text: str) -> None:
         if not text:
@@ -103,8 +98,7 @@ class Generation(Job):
 
     def _finish(self, reason: FinishReason) -> None:
         if self._stop.matched is None:
-            text, stopped = self._stop.push(self._decoder.flush())
-            self._put(text if stopped else text + self._stop.flush())
+            self._put(self._stop.push(self._decoder.flush()) + self._stop.flush())
         self.finished = True
         self.events.put(self._completion(reason))
 
@@ -128,7 +122,7 @@ class Generation(Job):
                 "prompt_tokens": self._num_prompt,
                 "reused_tokens": self._reused,
                 "steps": self._steps,
-                "seed": self._seed,
+                "seed": self._sampler.seed,
             },
             logprobs=tuple(self._logprobs),
         )
@@ -138,11 +132,14 @@ class TokenStream(Iterator[Piece]):
     """Pieces of a generation as they come. Leaving it early, or `cancel`, stops the generation.
 
     Threads that share one share its pieces; each of them hears of the end.
+
+    on_end : called when the end has come, before the reader hears of it
     """
 
     def __init__(self, generation: Generation, owner: object = None) -> None:
         """`owner` is kept from being collected, and so from closing the engine, until the end."""
-        self._generation = generation
+        self.generation = generation
+        self.on_end: Callable[[], None] | None = None
         self._owner = owner
         self._completion: Completion | None = None
 
@@ -153,14 +150,16 @@ class TokenStream(Iterator[Piece]):
         if self._completion is not None:
             raise StopIteration
         try:
-            event = self._generation.events.get()
+            event = self.generation.events.get()
         except BaseException:  # Ctrl-C while waiting: the caller has left
             self.cancel()
             raise
         if isinstance(event, Piece):
             return event
-        self._generation.events.put(event)  # whoever asks again, or waits beside, hears the same
+        self.generation.events.put(event)  # whoever asks again, or waits beside, hears the same
         self._owner = None
+        if self.on_end is not None:
+            self.on_end()
         if isinstance(event, Completion):
             self._completion = event
             raise StopIteration
@@ -169,7 +168,7 @@ class TokenStream(Iterator[Piece]):
 
     def cancel(self) -> None:
         """Ask the generation to stop; it ends between two steps, with what it has so far."""
-        self._generation.cancelled = True
+        self.generation.cancelled = True
 
     @property
     def completion(self) -> Completion:

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from slipstream.runtime.engine.job import Job
 from slipstream.runtime.errors import EngineError
 
-__all__ = ["Inbox"]
-
 
 class Inbox:
     """A queue that callers fill and close, and that the engine's thread empties in order."""

@@ -4,8 +4,6 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-__all__ = ["LARGEST_CHUNK", "Job"]
-
 LARGEST_CHUNK = 512  # rows of one sequence in a step
 
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 
 from slipstream.runtime.kv_cache import KVCache
 
-__all__ = ["PrefixCache"]
-
 
 class PrefixCache:
     """Ended sequences in the KV cache, least recently used first."""

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from slipstream.runtime.engine.job import LARGEST_CHUNK, Job
 from slipstream.runtime.step_batch import StepBatch
 
-__all__ = ["PrefillPace", "ScheduledStep", "schedule"]
-
 
 class PrefillPace:
     """How many prompt rows a step may take so that it lasts about `target_s`.

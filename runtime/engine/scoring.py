@@ -7,8 +7,6 @@ import numpy as np
 from slipstream.runtime.engine.job import Job
 from slipstream.runtime.errors import EngineError
 
-__all__ = ["Scoring"]
-
 
 class Scoring(Job):
     """Logits of all tokens, (T, V) float32. Nothing is taken from the cache: all are computed."""
@@ -40,6 +38,13 @@ class Scoring(Job):
         pass
 
     def advance(self, logits: np.ndarray) -> None:
+        largest = logits.max(axis=1)  # NaN where there is one
+        if not np.isfinite(largest).all():
+            raise EngineError(
+                "the model's logits must be numbers, but the largest of a token's is "
+                f"{largest[~np.isfinite(largest)][0]}; the model file is damaged or its weights "
+                "overflow"
+            )
         self._rows.append(logits.copy())
         if self.num_pending == 0:
             self.finished = True

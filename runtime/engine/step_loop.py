@@ -1,7 +1,5 @@
 """The loop that admits, schedules, runs and advances every caller's job."""
 
-import os
-import threading
 import time
 
 import numpy as np
@@ -14,13 +12,6 @@ from slipstream.runtime.engine.scheduler import PrefillPace, ScheduledStep, sche
 from slipstream.runtime.errors import EngineError
 from slipstream.runtime.kv_cache import CacheFullError, KVCache, pages_for
 from slipstream.runtime.models import ForwardPass, Model, Workspace
-
-__all__ = ["COMPUTE_LOCK", "StepLoop"]
-
-# Models in one process take turns: each forward uses all the threads that it was given.
-COMPUTE_LOCK = threading.Lock()
-if hasattr(os, "register_at_fork"):  # else a child would wait for a step that nobody runs there
-    os.register_at_fork(after_in_child=COMPUTE_LOCK._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 class StepLoop:
@@ -92,9 +83,8 @@ class StepLoop:
             except CacheFullError:
                 if not self._prefixes.evict_one():
                     raise
-        with COMPUTE_LOCK:
+        with self._backend.computing(self._num_threads):
             start = time.perf_counter()
-            self._backend.ops.set_num_threads(self._num_threads)
             logits = self._model.forward(run)
             self._pace.observe(run.num_rows, time.perf_counter() - start)
         return logits

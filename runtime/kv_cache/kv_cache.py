@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from slipstream.cpu_kernels import KVPages
 from slipstream.runtime.kv_cache.placement import Placement
 from slipstream.runtime.step_batch import StepBatch
-
-__all__ = ["PAGE_SIZE", "CacheFullError", "KVCache", "pages_for"]
 
 PAGE_SIZE = 64  # tokens
 
@@ -39,16 +38,30 @@ class KVCache:
     """
 
     def __init__(
-        self, *, num_layers: int, num_kv_heads: int, head_size: int, num_tokens: int
+        self,
+        *,
+        num_layers: int,
+        num_kv_heads: int,
+        head_size: int,
+        num_tokens: int,
+        dtype: str = "float16",
     ) -> None:
-        """Room for `num_tokens` in all, in float16. Memory is touched only as pages fill."""
-        self.num_pages = num_pages = pages_for(num_tokens)
-        keys = (num_pages, num_kv_heads, head_size, PAGE_SIZE)
-        values = (num_pages, num_kv_heads, PAGE_SIZE, head_size)
+        """Room for `num_tokens` in all, as "float16" or "int8" (see `KVPages`).
+
+        Memory is touched only as pages fill.
+        """
+        self.num_pages = pages_for(num_tokens)
         self._layers = [
-            (np.empty(keys, np.float16), np.empty(values, np.float16)) for _ in range(num_layers)
+            KVPages.empty(
+                num_pages=self.num_pages,
+                num_heads=num_kv_heads,
+                head_size=head_size,
+                page_size=PAGE_SIZE,
+                dtype=dtype,
+            )
+            for _ in range(num_layers)
         ]
-        self._free = list(range(num_pages - 1, -1, -1))
+        self._free = list(range(self.num_pages - 1, -1, -1))
         self._sequences: dict[int, _Stored] = {}
         self._next_slot = 0
 
@@ -83,8 +96,7 @@ class KVCache:
         pages = [self._free.pop() for _ in range(num_pages)]
         self._sequences[copy] = _Stored(pages=pages, length=length)
         for layer in self._layers:
-            for array in layer:
-                array[pages] = array[source.pages[:num_pages]]
+            layer.copy_pages(source.pages[:num_pages], pages)
         return copy
 
     def length(self, slot: int) -> int:
@@ -115,8 +127,8 @@ class KVCache:
         past = np.array([each.length for each in stored_now], np.int32)
         return Placement.of(batch, tables, past, PAGE_SIZE)
 
-    def layer(self, layer_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """(P, K, D, PAGE_SIZE) keys and (P, K, PAGE_SIZE, D) values of a layer, float16."""
+    def layer(self, layer_id: int) -> KVPages:
+        """The pages of a layer."""
         return self._layers[layer_id]
 
     def commit(self, slot: int, path: Sequence[int] | None = None) -> None:
@@ -152,11 +164,11 @@ class KVCache:
         pages = np.array(stored.pages)
         source = stored.length + np.array(kept)
         target = stored.length + np.arange(len(kept))
-        to, at = pages[target // PAGE_SIZE], target % PAGE_SIZE
-        by, was = pages[source // PAGE_SIZE], source % PAGE_SIZE
-        for keys, values in self._layers:
-            keys[to, :, :, at] = keys[by, :, :, was]
-            values[to, :, at] = values[by, :, was]
+        for layer in self._layers:
+            layer.move(
+                (pages[source // PAGE_SIZE], source % PAGE_SIZE),
+                (pages[target // PAGE_SIZE], target % PAGE_SIZE),
+            )
 
     def _trim(self, stored: _Stored) -> None:
         needed = pages_for(stored.length)

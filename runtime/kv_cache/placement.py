@@ -7,8 +7,6 @@ import numpy as np
 from slipstream.cpu_kernels import Visibility
 from slipstream.runtime.step_batch import StepBatch
 
-__all__ = ["Placement"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:

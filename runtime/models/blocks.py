@@ -6,12 +6,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from slipstream.cpu_kernels import RmsNorm
 from slipstream.runtime.models.config import ModelConfig
 from slipstream.runtime.models.forward_pass import ForwardPass
 from slipstream.runtime.models.rope import RopeTable
 from slipstream.runtime.models.weights import WeightLoader
-
-__all__ = ["Attention", "GatedFeedForward", "Head", "head_name"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,103 +18,84 @@ class Attention:
     """Rotary attention with grouped heads; biases and head norms where the file has them."""
 
     layer_id: int
-    config: ModelConfig
-    query: Any  # (H * D, C)
-    key: Any  # (K * D, C)
-    value: Any  # (K * D, C)
+    qkv: Any  # ((H + 2 K) * D, C): the rows of queries, keys and values
+    bias: np.ndarray | None  # ((H + 2 K) * D,)
+    query_norm: RmsNorm | None  # (D,)
+    key_norm: RmsNorm | None  # (D,)
     output: Any  # (C, H * D)
-    query_bias: np.ndarray | None  # (H * D,)
-    key_bias: np.ndarray | None  # (K * D,)
-    value_bias: np.ndarray | None  # (K * D,)
-    query_norm: np.ndarray | None  # (D,)
-    key_norm: np.ndarray | None  # (D,)
 
     @classmethod
     def load(cls, weights: WeightLoader, config: ModelConfig, layer_id: int) -> Self:
         c, name = config, f"blk.{layer_id}.attn_"
         q_size, kv_size = c.num_heads * c.head_size, c.num_kv_heads * c.head_size
+        parts = [(name + "q", q_size), (name + "k", kv_size), (name + "v", kv_size)]
         return cls(
             layer_id=layer_id,
-            config=config,
-            query=weights.matrix(name + "q.weight", q_size, c.hidden_size),
-            key=weights.matrix(name + "k.weight", kv_size, c.hidden_size),
-            value=weights.matrix(name + "v.weight", kv_size, c.hidden_size),
+            qkv=weights.stacked([(part + ".weight", rows) for part, rows in parts], c.hidden_size),
+            bias=weights.optional_stacked_vector([(part + ".bias", rows) for part, rows in parts]),
+            query_norm=weights.optional_norm(name + "q_norm.weight", c.head_size, c.rms_eps),
+            key_norm=weights.optional_norm(name + "k_norm.weight", c.head_size, c.rms_eps),
             output=weights.matrix(name + "output.weight", c.hidden_size, q_size),
-            query_bias=weights.optional_vector(name + "q.bias", q_size),
-            key_bias=weights.optional_vector(name + "k.bias", kv_size),
-            value_bias=weights.optional_vector(name + "v.bias", kv_size),
-            query_norm=weights.optional_vector(name + "q_norm.weight", c.head_size),
-            key_norm=weights.optional_vector(name + "k_norm.weight", c.head_size),
         )
 
     def attend(
         self,
         step: ForwardPass,
-        h: np.ndarray,
+        x: np.ndarray,
+        norm: RmsNorm,
         rope: RopeTable,
         *,
         scale: float,
         window: int | None = None,
     ) -> np.ndarray:
-        """What each row gathers from the keys it sees: (M, H * D), before the output projection."""
-        c = self.config
-        q = step.heads(step.linear(h, self.query, "q", self.query_bias), c.head_size)
-        k = step.heads(step.linear(h, self.key, "k", self.key_bias), c.head_size)
-        v = step.heads(step.linear(h, self.value, "v", self.value_bias), c.head_size)
-        if self.query_norm is not None:
-            step.norm_heads(q, self.query_norm, c.rms_eps)
-        if self.key_norm is not None:
-            step.norm_heads(k, self.key_norm, c.rms_eps)
-        step.rotate(q, rope)
-        step.rotate(k, rope)
-        return step.attend(self.layer_id, q, k, v, scale=scale, window=window)
+        """What each row of norm(x) gathers from the keys it sees: (M, H * D)."""
+        qkv = step.linear(x, self.qkv, "qkv", norm=norm, bias=self.bias)
+        q = step.rotate_and_store(
+            self.layer_id, qkv, rope, query_norm=self.query_norm, key_norm=self.key_norm
+        )
+        return step.attend(self.layer_id, q, scale=scale, window=window)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatedFeedForward:
     """activation(h @ gate.T) * (h @ up.T), then down. Source: arXiv:2002.05202."""
 
-    gate: Any  # (F, C)
-    up: Any  # (F, C)
+    gate_up: Any  # (2 F, C): the rows of gate, then of up
     down: Any  # (C, F)
 
     @classmethod
     def load(cls, weights: WeightLoader, config: ModelConfig, layer_id: int) -> Self:
         c, name = config, f"blk.{layer_id}.ffn_"
+        size = c.feed_forward_size
+        parts = [(name + "gate.weight", size), (name + "up.weight", size)]
         return cls(
-            gate=weights.matrix(name + "gate.weight", c.feed_forward_size, c.hidden_size),
-            up=weights.matrix(name + "up.weight", c.feed_forward_size, c.hidden_size),
-            down=weights.matrix(name + "down.weight", c.hidden_size, c.feed_forward_size),
+            gate_up=weights.stacked(parts, c.hidden_size),
+            down=weights.matrix(name + "down.weight", c.hidden_size, size),
         )
 
-    def inner(self, step: ForwardPass, h: np.ndarray, activation: str) -> np.ndarray:
-        """(M, F), before the down projection."""
-        gate, up = step.linear(h, self.gate, "gate"), step.linear(h, self.up, "up")
-        return step.gated(gate, up, activation)
+    def inner(self, step: ForwardPass, x: np.ndarray, norm: RmsNorm) -> np.ndarray:
+        """Gates and what they open, (M, 2 F), of norm(x)."""
+        return step.linear(x, self.gate_up, "gate_up", norm=norm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """Final norm and output matrix; the matrix is the embedding where the file has no other."""
 
-    norm: np.ndarray  # (C,)
+    norm: RmsNorm  # (C,)
     output: Any  # (V, C)
-    rms_eps: float
 
     @classmethod
     def load(cls, weights: WeightLoader, config: ModelConfig) -> Self:
         c = config
-        name = head_name(weights.names)
         return cls(
-            norm=weights.vector("output_norm.weight", c.hidden_size),
-            output=weights.matrix(name, c.vocab_size, c.hidden_size),
-            rms_eps=c.rms_eps,
+            norm=weights.norm("output_norm.weight", c.hidden_size, c.rms_eps),
+            output=weights.matrix(head_name(weights.names), c.vocab_size, c.hidden_size),
         )
 
     def logits(self, step: ForwardPass, x: np.ndarray) -> np.ndarray:
         """(W, V) of the step's wanted rows."""
-        h = step.norm(step.wanted(x), self.norm, self.rms_eps)
-        return step.linear(h, self.output, "logits")
+        return step.linear(step.wanted(x), self.output, "logits", norm=self.norm)
 
 
 def head_name(names: Container[str]) -> str:

@@ -1,12 +1,12 @@
 """What a model file says about its model, read once and checked."""
 
+import math
 from dataclasses import dataclass
 
+from slipstream.cpu_kernels import kv_bytes_per_token
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.errors import CheckpointError, UnsupportedError
 from slipstream.runtime.models.rope import RopeScaling
-
-__all__ = ["ModelConfig", "read_config"]
 
 _READ_KEYS = (
     "attention.head_count",
@@ -47,10 +47,9 @@ class ModelConfig:
     rope_scaling: RopeScaling
     sliding_window: int | None = None  # of the layers that have one
 
-    @property
-    def kv_bytes_per_token(self) -> int:
-        """Bytes of float16 keys and values that a token leaves in the cache."""
-        return self.num_layers * 2 * self.num_kv_heads * self.head_size * 2
+    def kv_bytes_per_token(self, dtype: str) -> int:
+        """Bytes of keys and values that a token leaves in the cache."""
+        return self.num_layers * kv_bytes_per_token(self.num_kv_heads, self.head_size, dtype)
 
 
 def read_config(
@@ -84,6 +83,16 @@ def read_config(
             f"{file.path}: {rope_dimensions} rotated dimensions; expected an even number up to "
             f"the head size, {head_size}"
         )
+    if rope_dimensions < head_size:  # no published model of these architectures has that
+        raise UnsupportedError(
+            f"{file.path}: {prefix}.rope.dimension_count = {rope_dimensions} rotates only a part "
+            f"of each head of {head_size}, which is not implemented"
+        )
+    rope_base = file.get_float(f"{prefix}.rope.freq_base", 10000.0)
+    if not 1.0 < rope_base < math.inf:
+        raise CheckpointError(
+            f"{file.path}: {prefix}.rope.freq_base: expected a number above 1, got {rope_base}"
+        )
     embedding = file.tensors.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
         raise CheckpointError(f"{file.path}: there is no matrix token_embd.weight")
@@ -102,7 +111,7 @@ def read_config(
         num_kv_heads=num_kv_heads,
         head_size=head_size,
         rms_eps=rms_eps,
-        rope_base=file.get_float(f"{prefix}.rope.freq_base", 10000.0),
+        rope_base=rope_base,
         rope_dimensions=rope_dimensions,
         rope_scaling=RopeScaling.from_file(file),
         sliding_window=sliding_window,

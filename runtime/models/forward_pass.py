@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from slipstream.cpu_kernels import RmsNorm
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.kv_cache import KVCache
 from slipstream.runtime.models.rope import RopeTable
 from slipstream.runtime.models.weights import Embedding
 from slipstream.runtime.step_batch import StepBatch
-
-__all__ = ["ForwardPass", "Workspace"]
 
 
 class Workspace:
@@ -51,71 +50,69 @@ class ForwardPass:
             rows *= np.float32(scale)
         return rows
 
-    def norm(self, x: np.ndarray, weight: np.ndarray, eps: float, name: str = "norm") -> np.ndarray:
-        """RMS norm of x (M, C) into the buffer `name`."""
-        out = self._workspace.take(name, *x.shape)
-        self._ops.rms_norm(x, weight, eps, out=out)
-        return out
-
-    def norm_heads(self, x: np.ndarray, weight: np.ndarray, eps: float) -> None:
-        """RMS norm of each head of x (M, H, D), in place."""
-        flat = x.reshape(-1, x.shape[-1])
-        self._ops.rms_norm(flat, weight, eps, out=flat)
-
     def linear(
-        self, x: np.ndarray, weight: Any, name: str, bias: np.ndarray | None = None
+        self,
+        x: np.ndarray,
+        weight: Any,
+        name: str,
+        *,
+        norm: RmsNorm | None = None,
+        activation: str | None = None,
+        bias: np.ndarray | None = None,
     ) -> np.ndarray:
-        """x @ weight.T + bias into the buffer `name`, (M, N)."""
+        """h @ weight.T + bias into the buffer `name`, (M, N); h is x, normed or gated."""
         out = self._workspace.take(name, x.shape[0], weight.rows)
-        self._ops.matmul(x, weight, bias=bias, out=out)
+        self._ops.matmul(x, weight, norm=norm, activation=activation, bias=bias, out=out)
         return out
 
     def add_linear(
-        self, to: np.ndarray, x: np.ndarray, weight: Any, bias: np.ndarray | None = None
+        self, to: np.ndarray, x: np.ndarray, weight: Any, *, activation: str | None = None
     ) -> None:
-        """to += x @ weight.T + bias: the residual connection."""
-        self._ops.matmul(x, weight, bias=bias, accumulate=True, out=to)
+        """to += h @ weight.T, the residual connection; h is x, or gated by itself."""
+        self._ops.matmul(x, weight, activation=activation, accumulate=True, out=to)
 
-    def heads(self, x: np.ndarray, head_size: int) -> np.ndarray:
-        """(M, H * D) as (M, H, D)."""
-        return x.reshape(x.shape[0], -1, head_size)
+    def add_normed(self, to: np.ndarray, x: np.ndarray, norm: RmsNorm) -> None:
+        """to += norm(x)."""
+        self._ops.rms_norm(x, norm, accumulate=True, out=to)
 
-    def rotate(self, x: np.ndarray, table: RopeTable) -> None:
-        """Rotary embedding of x (M, H, D) at the rows' positions, in place."""
+    def rotate_and_store(
+        self,
+        layer_id: int,
+        qkv: np.ndarray,
+        table: RopeTable,
+        *,
+        query_norm: RmsNorm | None,
+        key_norm: RmsNorm | None,
+    ) -> np.ndarray:
+        """Norm and rotate the heads of qkv, store keys and values; returns queries (M, H, D)."""
         if table not in self._angles:
             self._angles[table] = table.angles(self._batch.positions)
         cos, sin = self._angles[table]
-        self._ops.rope(x, cos, sin, interleaved=table.interleaved)
-
-    def attend(
-        self,
-        layer_id: int,
-        q: np.ndarray,
-        k: np.ndarray,
-        v: np.ndarray,
-        *,
-        scale: float,
-        window: int | None = None,
-    ) -> np.ndarray:
-        """Store k, v (M, K, D) and attend with q (M, H, D); returns (M, H * D)."""
-        key_pages, value_pages = self._cache.layer(layer_id)
-        self._ops.store_kv(
-            k,
-            v,
+        pages = self._cache.layer(layer_id)
+        num_heads = qkv.shape[1] // pages.head_size - 2 * pages.num_heads
+        out = self._workspace.take("queries", self.num_rows, num_heads, pages.head_size)
+        self._ops.rotate_and_store(
+            qkv,
+            cos,
+            sin,
             self._placement.pages,
             self._placement.offsets,
-            key_pages=key_pages,
-            value_pages=value_pages,
+            interleaved=table.interleaved,
+            query_norm=query_norm,
+            key_norm=key_norm,
+            pages=pages,
+            out=out,
         )
+        return out
+
+    def attend(
+        self, layer_id: int, q: np.ndarray, *, scale: float, window: int | None = None
+    ) -> np.ndarray:
+        """What each row of q (M, H, D) gathers from the keys it sees, (M, H * D)."""
         out = self._workspace.take("attention", *q.shape)
         visibility = self._placement.visibility(window)
-        self._ops.attention(q, key_pages, value_pages, visibility, scale=scale, out=out)
+        self._ops.attention(q, self._cache.layer(layer_id), visibility, scale=scale, out=out)
         return out.reshape(self.num_rows, -1)
-
-    def gated(self, gate: np.ndarray, up: np.ndarray, activation: str) -> np.ndarray:
-        """activation(gate) * up, in the memory of `gate`."""
-        self._ops.gated_activation(gate, up, activation, out=gate)
-        return gate
 
     def wanted(self, x: np.ndarray) -> np.ndarray:
         """The rows of x whose logits are asked for, (W, C)."""

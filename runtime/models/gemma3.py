@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from slipstream.cpu_kernels import RmsNorm
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.models.blocks import Attention, GatedFeedForward, Head
 from slipstream.runtime.models.config import ModelConfig, read_config
 from slipstream.runtime.models.forward_pass import ForwardPass
 from slipstream.runtime.models.rope import RopeScaling, RopeTable
 from slipstream.runtime.models.weights import WeightLoader
-
-__all__ = ["Gemma3"]
 
 GLOBAL_EVERY = 6  # the last of each six layers sees the whole context
 LOCAL_ROPE_BASE = 10000.0
@@ -21,23 +20,23 @@ LAYERS_OF_27B = 62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    attention_norm: np.ndarray  # (C,), as all four
+    attention_norm: RmsNorm  # (C,), as all four
     attention: Attention
-    attention_post_norm: np.ndarray
-    feed_forward_norm: np.ndarray
+    attention_post_norm: RmsNorm
+    feed_forward_norm: RmsNorm
     feed_forward: GatedFeedForward
-    feed_forward_post_norm: np.ndarray
+    feed_forward_post_norm: RmsNorm
 
     @classmethod
     def load(cls, weights: WeightLoader, config: ModelConfig, layer_id: int) -> "Layer":
-        name, size = f"blk.{layer_id}.", config.hidden_size
+        name, size, eps = f"blk.{layer_id}.", config.hidden_size, config.rms_eps
         return cls(
-            attention_norm=weights.vector(name + "attn_norm.weight", size),
+            attention_norm=weights.norm(name + "attn_norm.weight", size, eps),
             attention=Attention.load(weights, config, layer_id),
-            attention_post_norm=weights.vector(name + "post_attention_norm.weight", size),
-            feed_forward_norm=weights.vector(name + "ffn_norm.weight", size),
+            attention_post_norm=weights.norm(name + "post_attention_norm.weight", size, eps),
+            feed_forward_norm=weights.norm(name + "ffn_norm.weight", size, eps),
             feed_forward=GatedFeedForward.load(weights, config, layer_id),
-            feed_forward_post_norm=weights.vector(name + "post_ffw_norm.weight", size),
+            feed_forward_post_norm=weights.norm(name + "post_ffw_norm.weight", size, eps),
         )
 
 
@@ -71,19 +70,19 @@ class Gemma3:
         x = step.embed(self._embedding, scale=math.sqrt(c.hidden_size))
         for layer_id, layer in enumerate(self._layers):
             sees_all = (layer_id + 1) % GLOBAL_EVERY == 0
-            h = step.norm(x, layer.attention_norm, c.rms_eps)
             attended = layer.attention.attend(
                 step,
-                h,
+                x,
+                layer.attention_norm,
                 self._global_rope if sees_all else self._local_rope,
                 scale=self._query_scale,
                 window=None if sees_all else c.sliding_window,
             )
-            h = step.linear(attended, layer.attention.output, "projected")
-            x += step.norm(h, layer.attention_post_norm, c.rms_eps)
+            projected = step.linear(attended, layer.attention.output, "projected")
+            step.add_normed(x, projected, layer.attention_post_norm)
 
-            h = step.norm(x, layer.feed_forward_norm, c.rms_eps)
-            inner = layer.feed_forward.inner(step, h, "gelu")
-            h = step.linear(inner, layer.feed_forward.down, "projected")
-            x += step.norm(h, layer.feed_forward_post_norm, c.rms_eps)
+            inner = layer.feed_forward.inner(step, x, layer.feed_forward_norm)
+            down = layer.feed_forward.down
+            projected = step.linear(inner, down, "projected", activation="gelu")
+            step.add_normed(x, projected, layer.feed_forward_post_norm)
         return self._head.logits(step, x)

@@ -9,8 +9,6 @@ from slipstream.runtime.models.forward_pass import ForwardPass
 from slipstream.runtime.models.rope import RopeTable
 from slipstream.runtime.models.weights import WeightLoader
 
-__all__ = ["Llama"]
-
 
 class Llama:
     """Llama and the models that follow it. Source: arXiv:2307.09288.
@@ -33,9 +31,9 @@ class Llama:
         self._embedding = weights.embedding("token_embd.weight", c.vocab_size, c.hidden_size)
         self._layers = [
             (
-                weights.vector(f"blk.{i}.attn_norm.weight", c.hidden_size),
+                weights.norm(f"blk.{i}.attn_norm.weight", c.hidden_size, c.rms_eps),
                 Attention.load(weights, c, i),
-                weights.vector(f"blk.{i}.ffn_norm.weight", c.hidden_size),
+                weights.norm(f"blk.{i}.ffn_norm.weight", c.hidden_size, c.rms_eps),
                 GatedFeedForward.load(weights, c, i),
             )
             for i in range(c.num_layers)
@@ -52,9 +50,10 @@ class Llama:
         c = self.config
         x = step.embed(self._embedding)
         for attention_norm, attention, feed_forward_norm, feed_forward in self._layers:
-            h = step.norm(x, attention_norm, c.rms_eps)
-            attended = attention.attend(step, h, self._rope, scale=c.head_size**-0.5)
+            attended = attention.attend(
+                step, x, attention_norm, self._rope, scale=c.head_size**-0.5
+            )
             step.add_linear(x, attended, attention.output)
-            h = step.norm(x, feed_forward_norm, c.rms_eps)
-            step.add_linear(x, feed_forward.inner(step, h, "silu"), feed_forward.down)
+            inner = feed_forward.inner(step, x, feed_forward_norm)
+            step.add_linear(x, inner, feed_forward.down, activation="silu")
         return self._head.logits(step, x)

@@ -2,8 +2,6 @@
 
 from slipstream.runtime.models.llama import Llama
 
-__all__ = ["Qwen2"]
-
 
 class Qwen2(Llama):
     """Source: arXiv:2407.10671. The biases are read where the file has them, as in Llama."""

@@ -2,8 +2,6 @@
 
 from slipstream.runtime.models.llama import Llama
 
-__all__ = ["Qwen3"]
-
 
 class Qwen3(Llama):
     """Source: arXiv:2505.09388. The head norms are read where the file has them, as in Llama."""

@@ -16,8 +16,6 @@ from slipstream.runtime.models.qwen2 import Qwen2
 from slipstream.runtime.models.qwen3 import Qwen3
 from slipstream.runtime.models.weights import WeightLoader
 
-__all__ = ["ARCHITECTURES", "Model", "load_model", "read_model_config"]
-
 
 class Model(Protocol):
     """A model whose weights are in a backend."""

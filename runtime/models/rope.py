@@ -9,8 +9,6 @@ import numpy as np
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.errors import CheckpointError, UnsupportedError
 
-__all__ = ["RopeScaling", "RopeTable"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RopeScaling:
@@ -85,10 +83,8 @@ class RopeTable:
     ) -> None:
         """`divisors` (dimensions / 2,) divide the frequencies: the llama3 scaling.
 
-        Raises CheckpointError for a base or divisors that are not positive.
+        Raises CheckpointError for divisors that are not positive.
         """
-        if not 1.0 < base < math.inf:
-            raise CheckpointError(f"RoPE base: expected a number above 1, got {base}")
         if divisors is not None and not (np.isfinite(divisors) & (divisors > 0)).all():
             raise CheckpointError("rope_freqs.weight: expected positive numbers")
         self.interleaved = interleaved

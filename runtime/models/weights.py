@@ -1,15 +1,14 @@
 """Takes tensors from a model file into a backend, checking that each is there and fits."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
 
+from slipstream.cpu_kernels import RmsNorm
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.checkpoint import ModelFile, Tensor
 from slipstream.runtime.errors import CheckpointError, UnsupportedError
-
-__all__ = ["Embedding", "WeightLoader"]
 
 _DROP_EVERY_BYTES = 64 << 20  # of the file in memory beside its repacked copy
 
@@ -54,6 +53,11 @@ class WeightLoader:
             self._undropped = 0
         return weight
 
+    def stacked(self, parts: Sequence[tuple[str, int]], columns: int) -> Any:
+        """One packed weight of several matrices (name, rows), one above the other."""
+        weights = [self.matrix(name, rows, columns) for name, rows in parts]
+        return self._backend.ops.stack_weights(weights)
+
     def embedding(self, name: str, rows: int, columns: int) -> Embedding:
         """A token embedding; its rows stay in the file."""
         return Embedding(self._take(name, (rows, columns)), self._backend)
@@ -65,6 +69,24 @@ class WeightLoader:
             tensor.data, tensor.quant_type, np.float32
         )
         return np.ascontiguousarray(values.reshape(size))
+
+    def norm(self, name: str, size: int, eps: float) -> RmsNorm:
+        """The norm whose weights are the vector `name`."""
+        return RmsNorm(weight=self.vector(name, size), eps=eps)
+
+    def optional_norm(self, name: str, size: int, eps: float) -> RmsNorm | None:
+        """A norm that some files of this architecture have."""
+        return self.norm(name, size, eps) if name in self._file.tensors else None
+
+    def optional_stacked_vector(self, parts: Sequence[tuple[str, int]]) -> np.ndarray | None:
+        """Vectors (name, size) one after another, zeros for missing ones; None where all are."""
+        if not any(name in self._file.tensors for name, _ in parts):
+            return None
+        vectors = (
+            self.vector(name, size) if name in self._file.tensors else np.zeros(size, np.float32)
+            for name, size in parts
+        )
+        return np.concatenate(list(vectors))
 
     def optional_vector(self, name: str, size: int) -> np.ndarray | None:
         """A vector that some files of this architecture have."""

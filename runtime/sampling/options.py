@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import math
-import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -11,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from slipstream.runtime.errors import OptionError
-from slipstream.runtime.sampling.number_rule import NumberRule, describe
+from slipstream.runtime.number_rule import SEED, NumberRule, describe, whole_number
 
 MAX_LOGPROBS = 20
 
@@ -28,7 +27,7 @@ _RULES: Mapping[str, NumberRule] = {
     ),
     "presence_penalty": NumberRule(low=-2, high=2, hint="0 turns it off"),
     "frequency_penalty": NumberRule(low=-2, high=2, hint="0 turns it off"),
-    "seed": NumberRule(low=0, high=2**63 - 1, whole=True, optional=True, hint="None is random"),
+    "seed": SEED,
     "logprobs": NumberRule(
         low=0,
         high=MAX_LOGPROBS,
@@ -154,19 +153,13 @@ def _bias_value(token_id: int, value: object) -> float:
     return float(number)
 
 
-def _whole_number(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        return None
-    return int(value)
-
-
 def _canonical_stop(stop: object) -> tuple[str | int, ...]:
     members: list[object] = [stop]
     if isinstance(stop, Iterable) and not isinstance(stop, str | bytes | Mapping):
         members = list(stop)
     canonical: dict[str | int, None] = {}
     for member in members:
-        token_id = _whole_number(member)
+        token_id = whole_number(member)
         if token_id is not None and token_id >= 0:
             canonical[token_id] = None
         elif isinstance(member, str) and member:

@@ -32,6 +32,7 @@ class Sampler:
                     f"{vocab_size} tokens: ids 0 to {vocab_size - 1}"
                 )
         self.options = options
+        self.seed = seed
         self.vocab_size = vocab_size
         self._generator = np.random.Generator(np.random.PCG64(seed))
         self._bias_ids = np.array(list(options.logit_bias), dtype=np.int64)

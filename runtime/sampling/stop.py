@@ -24,13 +24,10 @@ class StopMatcher:
         self._longest = max(map(len, stops), default=0)
         self._held = ""
 
-    def push(self, text: str) -> tuple[str, bool]:
-        """Takes the next piece; returns the text that is safe to emit, and whether to stop.
-
-        After a match every push gives ("", True).
-        """
+    def push(self, text: str) -> str:
+        """Takes the next piece; returns the text that is safe to emit, "" after a match."""
         if self.matched is not None:
-            return "", True
+            return ""
         pending = self._held + text
         found = [
             (start + len(stop), start, stop)
@@ -40,10 +37,10 @@ class StopMatcher:
         if found:
             _, start, self.matched = min(found)
             self._held = ""
-            return pending[:start], True
+            return pending[:start]
         keep = self._beginning_of_a_stop(pending)
         self._held = pending[keep:]
-        return pending[:keep], False
+        return pending[:keep]
 
     def flush(self) -> str:
         """The text still held back, once no more can come to complete a stop string."""

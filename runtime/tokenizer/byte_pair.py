@@ -13,8 +13,6 @@ from slipstream.runtime.errors import CheckpointError
 from slipstream.runtime.tokenizer.pre_tokenizers import PreTokenizer, pinned
 from slipstream.runtime.tokenizer.vocabulary import Vocabulary
 
-__all__ = ["BytePairEncoder"]
-
 
 def _byte_characters() -> dict[str, int]:
     """The byte for each of the 256 characters that stand for bytes in vocabularies.
@@ -33,7 +31,7 @@ _BYTES = _byte_characters()
 class BytePairEncoder:
     """Encodes text that holds no special tokens."""
 
-    adds_leading_space = False
+    leading_space = ""
 
     def __init__(
         self,
@@ -69,9 +67,8 @@ class BytePairEncoder:
         to_bytes = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         self._tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([*splits, to_bytes])
 
-    def encode(self, text: str, *, leading_space: bool) -> list[int]:
+    def encode(self, text: str) -> list[int]:
         """Token ids. A byte that has no token is left out, as in llama.cpp."""
-        del leading_space  # never asked for here
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         if not self._has_all_bytes:
             ids = [token_id for token_id in ids if token_id < self._num_tokens]

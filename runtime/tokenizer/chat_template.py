@@ -10,8 +10,6 @@ from slipstream.runtime.errors import ChatTemplateError, CheckpointError
 from slipstream.runtime.tokenizer.template_sandbox import TemplateSandbox
 from slipstream.runtime.tokenizer.tokenizer import Tokenizer
 
-__all__ = ["ChatTemplate"]
-
 _MAX_SOURCE_CHARACTERS = 1 << 18  # the longest published ones have about 20,000
 
 

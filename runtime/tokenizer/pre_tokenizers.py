@@ -12,8 +12,6 @@ symbols), `deepseek-llm` and `deepseek-coder` (it leaves Unicode spaces out of w
 import re
 from dataclasses import dataclass
 
-__all__ = ["PRE_TOKENIZERS", "PreTokenizer", "pinned"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreTokenizer:

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 
 from slipstream.runtime.tokenizer.vocabulary import Vocabulary
 
-__all__ = ["ScoreMergeEncoder"]
-
 _SPACE = "\u2581"  # stands for a space in vocabularies
 _CACHED_WORDS = 1 << 16
 _CACHED_WORD_LENGTH = 64
@@ -21,15 +19,9 @@ _CACHED_WORD_LENGTH = 64
 class ScoreMergeEncoder:
     """Encodes text that holds no special tokens."""
 
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        scores: Sequence[float],
-        *,
-        adds_leading_space: bool,
-    ) -> None:
+    def __init__(self, vocabulary: Vocabulary, scores: Sequence[float], leading_space: str) -> None:
         """scores : by token id; the highest is merged first"""
-        self.adds_leading_space = adds_leading_space
+        self.leading_space = leading_space
         self._ids = vocabulary.ids
         self._costs = [-score for score in scores]
         unknown_id = vocabulary.unknown_id or 0
@@ -41,10 +33,8 @@ class ScoreMergeEncoder:
         names = [f"<0x{byte:02X}>", chr(byte)] if byte < 128 else [f"<0x{byte:02X}>"]
         return next((self._ids[name] for name in names if name in self._ids), unknown_id)
 
-    def encode(self, text: str, *, leading_space: bool) -> list[int]:
-        """Token ids of the text, or of the text after a space."""
-        if leading_space:
-            text = " " + text
+    def encode(self, text: str) -> list[int]:
+        """Token ids of the text."""
         ids: list[int] = []
         for word in self._word_starts.split(text.replace(" ", _SPACE)):
             merge = self._merge if len(word) > _CACHED_WORD_LENGTH else self._merge_cached

@@ -3,8 +3,6 @@
 from collections import defaultdict
 from collections.abc import Mapping
 
-__all__ = ["SpecialTokens"]
-
 _PREFIX_LENGTH = 4
 
 

@@ -3,8 +3,6 @@
 import codecs
 from collections.abc import Callable
 
-__all__ = ["StreamDecoder"]
-
 
 class StreamDecoder:
     """Turns token ids into text piece by piece; the pieces joined are the whole text.

@@ -9,17 +9,6 @@ from typing import Any, TypeVar
 
 from slipstream.runtime.errors import ChatTemplateError
 
-__all__ = [
-    "budget",
-    "check_filter",
-    "check_method",
-    "check_operands",
-    "check_printed",
-    "made",
-    "made_each",
-    "step",
-]
-
 MAX_STEPS = 1_000_000
 MAX_SECONDS = 10.0
 MAX_CHARACTERS = 1 << 28  # of all texts that one rendering makes, the prompt and those on the way

@@ -23,8 +23,6 @@ from jinja2.visitor import NodeTransformer
 from slipstream.runtime.errors import ChatTemplateError
 from slipstream.runtime.tokenizer import template_limits as limits
 
-__all__ = ["TemplateSandbox"]
-
 # They pad a text, or a list, to any length that they are told.
 _PADDING_METHODS = frozenset({"center", "expandtabs", "ljust", "rjust", "zfill"})
 _PADDING_FILTERS = frozenset({"batch", "center", "slice", "urlize", "wordwrap", "xmlattr"})

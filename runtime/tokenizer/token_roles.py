@@ -7,8 +7,6 @@ tables are the ones llama.cpp goes by; tests compare the outcome with it.
 import enum
 from collections.abc import Callable, Mapping
 
-__all__ = ["END_TEXTS", "FILL_TEXTS", "VISIBLE_TEXTS", "TokenKind", "assign_roles"]
-
 
 class TokenKind(enum.IntEnum):
     """Values of `tokenizer.ggml.token_type`."""

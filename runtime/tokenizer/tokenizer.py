@@ -24,22 +24,19 @@ from slipstream.runtime.tokenizer.vocabulary import (
     read_vocabulary,
 )
 
-__all__ = ["TextEncoder", "Tokenizer"]
-
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class TextEncoder(Protocol):
     """Encodes text between special tokens, in one of the ways that files ask for.
 
-    adds_leading_space : a text and what follows a special token start with a space that is not
-                         part of it
+    leading_space : " " or "", put before a text and before what follows a special token
     """
 
-    adds_leading_space: bool
+    leading_space: str
 
-    def encode(self, text: str, *, leading_space: bool) -> list[int]:
-        """Token ids of the text, or of the text after a space."""
+    def encode(self, text: str) -> list[int]:
+        """Token ids of the text."""
 
     def text_bytes(self, token_text: str) -> bytes:
         """The bytes that a normal token stands for."""
@@ -110,11 +107,8 @@ class Tokenizer:
         scores = read_numbers(fields, key, "fi", len(vocabulary.texts))
         if not np.isfinite(scores).all():
             raise CheckpointError(f"{fields.path}: {key} holds values that are not numbers")
-        encoder = ScoreMergeEncoder(
-            vocabulary,
-            scores.tolist(),
-            adds_leading_space=fields.get_bool("tokenizer.ggml.add_space_prefix", True),
-        )
+        leading_space = " " if fields.get_bool("tokenizer.ggml.add_space_prefix", True) else ""
+        encoder = ScoreMergeEncoder(vocabulary, scores.tolist(), leading_space)
         return cls._assembled(fields, vocabulary, encoder, adds_bos=True)
 
     @classmethod
@@ -148,32 +142,31 @@ class Tokenizer:
         parse_special : take the text of a control token, like <|im_start|>, for that token; for
                         rendered chat templates
         A lone surrogate becomes U+FFFD: it is half a character, or a byte that was not UTF-8.
+        Raises OptionError for what is no text.
         """
+        if not isinstance(text, str):
+            raise OptionError(f"text: expected a str, got {type(text).__name__}")
         text = _SURROGATES.sub("\ufffd", text)
         ids = [*self._prefix] if add_special else []
         special = self._all_special if parse_special else self._always_special
-        after_special = True
         for piece in special.split(text):
             if isinstance(piece, int):
                 ids.append(piece)
-                after_special = True
             else:
-                leading_space = after_special and self._encoder.adds_leading_space
-                ids += self._encoder.encode(piece, leading_space=leading_space)
-                after_special = False
+                ids += self._encoder.encode(self._encoder.leading_space + piece)
         return ids + self._suffix if add_special else ids
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
         """The text of a whole sequence of tokens.
 
         The space that `encode` put before the text is taken off again. Bytes that are not UTF-8
-        become U+FFFD. Raises OptionError for an id that is no token.
+        become U+FFFD. Raises OptionError for what is no sequence of tokens' ids.
         """
+        if not isinstance(ids, Iterable) or isinstance(ids, str | bytes | bytearray):
+            raise OptionError(f"ids: expected token ids, whole numbers, got {type(ids).__name__}")
         piece = self.token_bytes if skip_special else self._visible_bytes
         data = b"".join(map(piece, ids))
-        if self._encoder.adds_leading_space:
-            data = data.removeprefix(b" ")
-        return data.decode(errors="replace")
+        return data.removeprefix(self._encoder.leading_space.encode()).decode(errors="replace")
 
     def stream(self) -> StreamDecoder:
         """A decoder for the tokens of an answer, which continues a text: no space is taken off."""
@@ -200,7 +193,10 @@ class Tokenizer:
         return self.token_bytes(token_id)
 
     def _token(self, token_id: int) -> tuple[str, int]:
-        index = operator.index(token_id)
+        try:
+            index = operator.index(token_id)
+        except TypeError:
+            raise OptionError(f"token id: expected a whole number, got {token_id!r}") from None
         if not 0 <= index < self.vocab_size:
             raise OptionError(
                 f"{index} is not a token id: expected 0 to {self.vocab_size - 1} for this model"

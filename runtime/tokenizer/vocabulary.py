@@ -11,8 +11,6 @@ from slipstream.runtime.checkpoint.typed_metadata import TypedMetadata
 from slipstream.runtime.errors import CheckpointError
 from slipstream.runtime.tokenizer.token_roles import TokenKind, assign_roles
 
-__all__ = ["Vocabulary", "read_numbers", "read_texts", "read_vocabulary"]
-
 _BYTE_TEXT = re.compile(r"<0x([0-9A-F]{2})>")
 
 

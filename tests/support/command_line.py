@@ -13,8 +13,6 @@ from slipstream.apps.cli.entry import run
 from support.tiny_gguf import tiny_shape, write_tiny_model
 from support.tiny_vocabulary import CHATML_TEMPLATE
 
-__all__ = ["Outcome", "call", "command", "process", "write_chat_model"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:

@@ -16,8 +16,6 @@ import numpy as np
 from slipstream.cpu_kernels.reference.dequantize import dequantize
 from slipstream.runtime.checkpoint import ModelFile
 
-__all__ = ["exact_logits"]
-
 _ROWS_AT_ONCE = 16_384  # of the output matrix: 16,384 x 1,536 float64 are 0.2 GB
 
 

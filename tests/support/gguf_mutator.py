@@ -5,8 +5,6 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Mutator"]
-
 _VALUE_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _STRING, _ARRAY = 8, 9
 

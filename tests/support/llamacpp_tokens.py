@@ -18,15 +18,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from slipstream.runtime.catalogue import CATALOGUE, resolve
 from support.torture_text import torture_texts
 
-__all__ = [
-    "CHUNK",
-    "LlamaCppTokenizer",
-    "chunk_hashes",
-    "golden_path",
-    "texts_hash",
-    "without_surrogates",
-]
-
 CHUNK = 50
 _SAMPLE_EVERY = 29
 _SAMPLE_LENGTH = 40

@@ -7,8 +7,6 @@ import pytest
 from slipstream.runtime.backends import BACKENDS, load_backend
 from slipstream.runtime.errors import OptionError
 
-__all__ = ["OTHER_BACKENDS", "load_ops"]
-
 OTHER_BACKENDS = tuple(name for name in BACKENDS if name != "reference")
 
 

@@ -18,18 +18,6 @@ import numpy as np
 
 from slipstream.runtime.catalogue import CATALOGUE
 
-__all__ = [
-    "FREE_TEXTS",
-    "MODELS",
-    "Agreement",
-    "agreement",
-    "llama_cpp_logits",
-    "log_softmax",
-    "parity_text",
-    "perplexity",
-    "text_names",
-]
-
 MODELS = tuple(CATALOGUE)
 FREE_TEXTS = ("prose", "mixed")
 _FOLDER = Path(__file__).with_name("parity_texts")

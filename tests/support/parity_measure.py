@@ -9,8 +9,6 @@ from slipstream.runtime.options import Options
 from support.exact_forward import exact_logits
 from support.parity import Agreement, agreement, llama_cpp_logits, parity_text
 
-__all__ = ["Comparison", "compare"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:

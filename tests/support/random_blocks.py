@@ -5,8 +5,6 @@ import numpy as np
 
 from slipstream.cpu_kernels.quant_types import QuantType
 
-__all__ = ["random_rows"]
-
 # Where each type keeps its float16 scale, where its float16 minimum, and how many scales the
 # minimum must be for the values to have a mean near zero. MXFP4 and the plain types have neither.
 _SCALE_FIELDS: dict[QuantType, tuple[int, int | None, float]] = {

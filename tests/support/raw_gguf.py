@@ -4,19 +4,6 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = [
-    "ARCHITECTURE",
-    "array_entry",
-    "bool_entry",
-    "entry",
-    "number_array_entry",
-    "string",
-    "string_entry",
-    "tensor_entry",
-    "uint32_entry",
-    "write_gguf",
-]
-
 UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 
 

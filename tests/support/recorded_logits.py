@@ -30,8 +30,6 @@ from support.parity import (
     text_names,
 )
 
-__all__ = ["RecordedLogits", "golden_path", "ids_hash"]
-
 _POSITIONS = 20
 _TOP = 20
 

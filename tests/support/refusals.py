@@ -7,8 +7,6 @@ import pytest
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.errors import CheckpointError, UnsupportedError
 
-__all__ = ["refusal", "unsupported"]
-
 
 def refusal(path: Path) -> str:
     """The message of the refusal to open this file, which must name the file."""

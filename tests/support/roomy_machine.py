@@ -8,8 +8,6 @@ import pytest
 
 from slipstream.runtime import loading
 
-__all__ = ["ROOMY", "roomy_machine"]
-
 # The same for a program that a test starts.
 ROOMY = """
 from dataclasses import replace

@@ -13,8 +13,6 @@ from slipstream.runtime.models import ForwardPass
 from slipstream.runtime.sampling import Sampler, SamplingOptions
 from slipstream.runtime.tokenizer import StreamDecoder
 
-__all__ = ["END", "VOCAB_SIZE", "ScriptedEngine", "text_of", "wait_until"]
-
 VOCAB_SIZE = 2000
 END = 0  # the token that ends an answer
 
@@ -94,7 +92,6 @@ class ScriptedEngine:
             Sampler(sampling, seed=0, vocab_size=num_tokens),
             CountingTokenizer(),
             max_length=min(max_length, len(prompt) + 100),
-            seed=0,
             load_s=0.0,
         )
         self.engine.submit(generation)

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["time_limit"]
-
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:

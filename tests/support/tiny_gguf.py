@@ -11,8 +11,6 @@ from slipstream.cpu_kernels.quant_types import QuantType
 from support.random_blocks import random_rows
 from support.tiny_vocabulary import add_bpe_vocabulary, add_spm_vocabulary
 
-__all__ = ["ARCHITECTURES", "TinyShape", "tiny_shape", "write_tiny_model"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TinyShape:

@@ -17,8 +17,6 @@ from support.roomy_machine import roomy_machine
 from support.tiny_gguf import write_tiny_model
 from support.tiny_vocabulary import CHATML_TEMPLATE
 
-__all__ = ["CONTEXT", "SHORT", "endless", "tiny_llm", "unhurried"]
-
 CONTEXT = 512
 SHORT: dict[str, Any] = {"max_tokens": 6, "temperature": 0}
 

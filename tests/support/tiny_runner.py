@@ -16,8 +16,6 @@ from slipstream.runtime.models import ForwardPass, Workspace, load_model, read_m
 from slipstream.runtime.step_batch import StepBatch
 from support.tiny_gguf import tiny_shape, write_tiny_model
 
-__all__ = ["TinyRunner"]
-
 
 class TinyRunner:
     """Runs steps and commits what they ask for."""

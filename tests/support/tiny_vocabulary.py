@@ -2,8 +2,6 @@
 
 import gguf
 
-__all__ = ["CHATML_TEMPLATE", "add_bpe_vocabulary", "add_spm_vocabulary"]
-
 CHATML_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

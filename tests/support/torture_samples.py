@@ -2,17 +2,6 @@
 
 # ruff: noqa: RUF001
 
-__all__ = [
-    "CODE",
-    "EMOJI",
-    "NUMBERS",
-    "PHRASES",
-    "SCRIPTS",
-    "SPECIAL_TEXTS",
-    "WHITESPACE",
-    "WORDS",
-]
-
 WORDS = [
     "a", "I", "the", "Hello", "WORLD", "camelCase", "snake_case", "isn", "naïve", "Straße",
     "ÉCOLE", "привет", "ПриветМир", "你好", "こんにちは", "안녕", "שלום", "سلام", "नमस्ते", "สวัสดี",

@@ -19,8 +19,6 @@ from support.torture_samples import (
     WORDS,
 )
 
-__all__ = ["torture_texts"]
-
 _Item = TypeVar("_Item")
 
 _MARKS = [

@@ -14,8 +14,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from slipstream import LLM
 from slipstream.runtime.catalogue import CATALOGUE
 
-__all__ = ["CHAT_MODELS", "GOLDEN", "MAX_TOKENS", "PROMPTS"]
-
 CHAT_MODELS = tuple(name for name, entry in CATALOGUE.items() if entry.chat)
 PROMPTS = (
     "Why is the sky blue?",

@@ -8,8 +8,6 @@ import numpy as np
 from slipstream.runtime.tokenizer.token_roles import TokenKind
 from support.tiny_vocabulary import CHATML_TEMPLATE
 
-__all__ = ["BYTE_TOKENS", "byte_pair_metadata", "score_metadata", "write_vocabulary"]
-
 _VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _HIDDEN = [byte for byte in range(256) if byte not in _VISIBLE]
 BYTE_TOKENS = [

@@ -11,11 +11,10 @@ from typing import Any
 from slipstream.apps.cli.chat.conversation import Conversation
 from slipstream.apps.cli.chat.errors import ChatInputError
 from slipstream.apps.cli.chat.transcript import load_messages, save_messages
-from slipstream.apps.cli.console import aligned, say
+from slipstream.apps.cli.console import say
 from slipstream.apps.cli.timing_lines import timing_lines
+from slipstream.offload.table import aligned
 from slipstream.runtime.sampling import SamplingOptions
-
-__all__ = ["COMMANDS", "ChatCommand", "run_command"]
 
 ENDINGS = ("/bye", "/exit", "/quit")
 # Nothing in a chat shows log probabilities.

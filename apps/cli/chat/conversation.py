@@ -11,8 +11,6 @@ from slipstream.runtime.completion import Completion
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.sampling import SamplingOptions
 
-__all__ = ["Conversation"]
-
 # Why an answer ended, where that is not its own end.
 ENDINGS = {
     "cancelled": "(stopped)",
@@ -79,11 +77,8 @@ class Conversation:
     def set_system(self, text: str) -> None:
         """Replace the system message; the conversation goes on."""
         said = [each for each in self.session.messages if each["role"] != "system"]
-        self.session = self.llm.session(text)
-        self.session.messages += said
+        self.session.messages[:] = [{"role": "system", "content": text}, *said]
 
     def replace(self, messages: Messages) -> None:
         """Go on with another conversation, its system message included."""
-        system = messages[0]["content"] if messages and messages[0]["role"] == "system" else None
-        self.session = self.llm.session(system)
         self.session.messages[:] = messages

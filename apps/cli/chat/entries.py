@@ -15,8 +15,6 @@ from slipstream.apps.cli.chat.entry_text import is_complete
 from slipstream.apps.cli.console import say, short_path
 from slipstream.runtime.catalogue import models_folder
 
-__all__ = ["piped_entries", "terminal_entries"]
-
 PROMPT = "\n>>> "
 CONTINUATION = "... "
 

@@ -1,7 +1,5 @@
 """What may be typed at once: a line, or a block of lines between triple quotes."""
 
-__all__ = ["is_complete", "unquoted"]
-
 QUOTES = '"""'
 
 

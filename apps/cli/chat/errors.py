@@ -1,7 +1,5 @@
 """The one error of a chat's own input."""
 
-__all__ = ["ChatInputError"]
-
 
 class ChatInputError(Exception):
     """A command or file given to the chat can't be used. Shown to the user; the chat goes on."""

@@ -9,8 +9,6 @@ from slipstream.apps.cli.chat.errors import ChatInputError
 from slipstream.apps.cli.console import one_line, say
 from slipstream.runtime.errors import SlipstreamError
 
-__all__ = ["converse"]
-
 
 def converse(conversation: Conversation, entries: Iterable[str]) -> int:
     """Answer each entry or do what it says; errors are printed and the chat goes on.

@@ -1,13 +1,10 @@
 """Conversations as files: a JSON list of messages, as chat APIs take them."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from slipstream.apps.cli.chat.errors import ChatInputError
-
-__all__ = ["Messages", "load_messages", "save_messages"]
+from slipstream.offload.whole_file import write_whole
 
 Messages = list[dict[str, str]]
 
@@ -41,17 +38,7 @@ def save_messages(path: Path, messages: Messages) -> None:
     if path.exists():
         load_messages(path)
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False
-        ) as part:
-            try:
-                json.dump(messages, part, indent=2, ensure_ascii=False)
-                part.write("\n")
-                part.flush()
-                os.replace(part.name, path)
-            except BaseException:
-                os.unlink(part.name)
-                raise
+        write_whole(path, json.dumps(messages, indent=2, ensure_ascii=False) + "\n")
     except (OSError, ValueError) as error:  # ValueError: a name or text that no file can hold
         raise ChatInputError(f"{path} can't be written: {error}") from error
 

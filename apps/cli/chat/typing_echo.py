@@ -4,8 +4,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["typing_hidden"]
-
 
 @contextmanager
 def typing_hidden() -> Iterator[None]:

@@ -38,13 +38,7 @@ class NumberRule:
         return number
 
     def _number(self, value: object) -> int | float | None:
-        if isinstance(value, bool):
-            return None
-        if isinstance(value, numbers.Integral):
-            return int(value) if self.whole else _finite_float(int(value))
-        if isinstance(value, numbers.Real) and not self.whole:
-            return _finite_float(value)
-        return None
+        return whole_number(value) if self.whole else _finite_number(value)
 
     def _holds(self, number: int | float) -> bool:
         over_low = number > self.low if self.above_low else number >= self.low
@@ -64,6 +58,9 @@ class NumberRule:
         return " ".join(words) + (f" ({self.hint})" if self.hint else "")
 
 
+SEED = NumberRule(low=0, high=2**63 - 1, whole=True, optional=True, hint="None is random")
+
+
 def describe(value: object) -> str:
     """A short text of a user's value for an error message; its type where that is not plain."""
     text = reprlib.repr(value)
@@ -72,7 +69,16 @@ def describe(value: object) -> str:
     return f"{text} ({type(value).__name__})"
 
 
-def _finite_float(value: int | numbers.Real) -> float | None:
+def whole_number(value: object) -> int | None:
+    """`value` as a Python int; None for what is no whole number, True and False among it."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        return None
+    return int(value)
+
+
+def _finite_number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
     try:
         number = float(value)
     except OverflowError:

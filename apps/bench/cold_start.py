@@ -1,0 +1,69 @@
+"""A side in a process of its own: from nothing to the first token, and the most memory it took."""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from slipstream.apps.bench.llama_cpp_side import LlamaCppSide
+from slipstream.apps.bench.slipstream_side import SlipstreamSide
+from slipstream.apps.bench.speed import Workload
+from slipstream.runtime.errors import EngineError
+
+SIDES = {side.name: side for side in (SlipstreamSide, LlamaCppSide)}
+_PROMPT = tuple(range(1000, 1016))  # any ids will do
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColdStart:
+    """first_token_s counts from before the model is loaded; imports are not in it."""
+
+    first_token_s: float
+    peak_bytes: int  # resident
+
+
+def measure_cold_starts(
+    names: Sequence[str], path: Path, workload: Workload, repeats: int
+) -> dict[str, ColdStart]:
+    """Medians of fresh processes, in turns, after one each that warms the file cache."""
+    runs: dict[str, list[ColdStart]] = {name: [] for name in names}
+    for turn in range(repeats + 1):
+        for name in names:
+            run = _in_process(name, path, workload)
+            if turn:
+                runs[name].append(run)
+    return {
+        name: ColdStart(
+            first_token_s=statistics.median(run.first_token_s for run in own),
+            peak_bytes=max(run.peak_bytes for run in own),
+        )
+        for name, own in runs.items()
+    }
+
+
+def _in_process(name: str, path: Path, workload: Workload) -> ColdStart:
+    arguments = [name, str(path), json.dumps(asdict(workload))]
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, *arguments], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise EngineError(f"{name} failed to start with {path}: {done.stderr.strip()[-300:]}")
+    return ColdStart(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    """Load, run a short prompt, print the figures; the process is this side's alone."""
+    name, path, workload = sys.argv[1:]
+    side = SIDES[name](Path(path), Workload(**json.loads(workload)))
+    run = side.run(_PROMPT[: json.loads(workload)["prefill_tokens"]], 0)
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = ColdStart(first_token_s=run.load_s + run.prefill_s, peak_bytes=peak_kib * 1024)
+    print(json.dumps(asdict(start)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""How fast this host's dot product is by itself: the ceiling of every matrix product."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from numba import types
+from numba.extending import intrinsic
+
+from slipstream.cpu_kernels.compiled.cache import kernel
+from slipstream.cpu_kernels.compiled.instruction_set import (
+    INSTRUCTION_SETS,
+    chosen_instruction_set,
+)
+from slipstream.cpu_kernels.compiled.vector import BYTES, I32, Emitter, Variable
+
+_CHAINS = 12  # sums that do not wait for one another: more than any latency
+_TURNS = 2_000_000
+_INSTRUCTION_SET = chosen_instruction_set()
+
+
+def dot_multiply_adds_per_s(num_threads: int, repeats: int = 5) -> float:
+    """The best of some runs on so many threads: products of bytes added, a second."""
+    _dots(1)
+    with ThreadPoolExecutor(num_threads) as threads:
+        seconds = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            list(threads.map(lambda _: _dots(_TURNS), range(num_threads)))
+            seconds.append(time.perf_counter() - start)
+    return num_threads * _TURNS * _CHAINS * 64 / min(seconds)
+
+
+@intrinsic(prefer_literal=True)
+def _emit_dots(_context, instruction_set, turns):
+    isa = INSTRUCTION_SETS[instruction_set.literal_value]
+
+    def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        e = Emitter(builder, isa)
+        sums = [Variable(e, e.ints(chain)) for chain in range(_CHAINS)]
+        with e.loop(values[1]) as turn:
+            # What changes from turn to turn can't be computed once.
+            x = builder.bitcast(e.splat(builder.trunc(turn, I32)), BYTES)
+            for total in sums:
+                total.set(e.dot4(total.get(), x, x, largest=127))
+        result = sums[0].get()
+        for total in sums[1:]:
+            result = builder.xor(result, total.get())
+        return e.total(result)
+
+    return types.int32(instruction_set, types.int64), generate
+
+
+@kernel()
+def _dots(turns):
+    return _emit_dots(_INSTRUCTION_SET, turns)
