@@ -96,22 +96,21 @@ class LLM:
 
         Raises PromptError for a prompt that is empty or longer than the context, OptionError.
         """
-        return self.stream(prompt, **sampling).completion
+        tokens = self._prompt_tokens(prompt)
+        options = SamplingOptions.from_user(**sampling)
+        return self._submit(tokens, options, in_pieces=False).completion
 
     def stream(self, prompt: str | Sequence[int], **sampling: Any) -> TokenStream:
         """Complete a prompt, text or token ids, piece by piece; `.completion` has the whole."""
-        if isinstance(prompt, str):
-            tokens = self.tokenizer.encode(prompt, parse_special=True)
-        else:
-            tokens = self._checked_ids(prompt)
-        return self._submit(tokens, SamplingOptions.from_user(**sampling))
+        return self._submit(self._prompt_tokens(prompt), SamplingOptions.from_user(**sampling))
 
     def chat(self, messages: Sequence[Mapping[str, Any]], **sampling: Any) -> Completion:
         """Answer a conversation: messages with "role" and "content".
 
         Raises ChatTemplateError when the model has no chat template or it refuses the messages.
         """
-        return self.chat_stream(messages, **sampling).completion
+        options = SamplingOptions.from_user(**sampling)
+        return self._submit(self.chat_tokens(messages), options, in_pieces=False).completion
 
     def chat_stream(self, messages: Sequence[Mapping[str, Any]], **sampling: Any) -> TokenStream:
         """Answer a conversation piece by piece."""
@@ -195,7 +194,14 @@ class LLM:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _submit(self, tokens: list[int], options: SamplingOptions) -> TokenStream:
+    def _prompt_tokens(self, prompt: str | Sequence[int]) -> list[int]:
+        if isinstance(prompt, str):
+            return self.tokenizer.encode(prompt, parse_special=True)
+        return self._checked_ids(prompt)
+
+    def _submit(
+        self, tokens: list[int], options: SamplingOptions, *, in_pieces: bool = True
+    ) -> TokenStream:
         context = self.plan.context
         self._check_length(tokens, context - 1)
         limit = context if options.max_tokens is None else len(tokens) + options.max_tokens
@@ -208,6 +214,7 @@ class LLM:
             self.tokenizer,
             max_length=min(context, limit),
             load_s=self._loaded.load_s,
+            in_pieces=in_pieces,
         )
         self._loaded.engine.submit(generation)
         return TokenStream(generation, owner=self)

@@ -40,11 +40,12 @@ class StepBatch:
             yield "ancestors of another shape"
         if not self.ancestors.diagonal().all():
             yield "a row that does not see itself"
-        if (self.ancestors & ~np.tril(self.slots[:, None] == self.slots[None, :])).any():
-            yield "a row that sees a later one or another sequence"
-        if np.count_nonzero(np.diff(self.slots)) + 1 != len(np.unique(self.slots)):
-            yield "rows of one sequence apart"
-        if (np.diff(self.wanted) <= 0).any():
+        if num_rows > 1:
+            if (self.ancestors & ~np.tril(self.slots[:, None] == self.slots[None, :])).any():
+                yield "a row that sees a later one or another sequence"
+            if np.count_nonzero(np.diff(self.slots)) + 1 != len(np.unique(self.slots)):
+                yield "rows of one sequence apart"
+        if len(self.wanted) > 1 and (np.diff(self.wanted) <= 0).any():
             yield "wanted rows not in ascending order"
         if len(self.wanted) and not (self.wanted[0] >= 0 and self.wanted[-1] < num_rows):
             yield "wanted rows out of range"

@@ -49,6 +49,7 @@ _NOTHING = np.empty(0, np.float32)
 _ZEROS = np.zeros(PANEL_ROWS, np.float32)
 _SOURCES = {"silu": SILU, "gelu": GELU}
 _ROW_BLOCK_BYTES = 256 << 10  # packed rows that stay in a core's cache while panels pass by
+_PANEL_GROUP_BYTES = 128 << 10  # panels that stay there while tiles of rows pass by
 _LEAST_ITEM_BYTES = 32 << 10  # of weights: a microsecond, several times what taking an item costs
 _TILE_BYTES = 4 * PANEL_ROWS * TILE_ROWS[0]
 _scratch = threading.local()
@@ -219,13 +220,16 @@ def _item(
         row_bytes = 4 * columns
         if forms & QUANTISED:
             rows_at += np.uint64(num_rows * quantised_bytes)
-    for panel in range(first_panel, min(first_panel + chunk, part[NUM_PANELS])):
+    end_panel = min(first_panel + chunk, part[NUM_PANELS])
+    group = max(1, _PANEL_GROUP_BYTES // part[PANEL_BYTES])
+    for first in range(first_panel, end_panel, group):
         for t in range(first_tile, end_tile):
             first_row, size = tile_of(t, num_rows)
             at = rows_at + np.uint64(first_row * row_bytes)
-            _panel_times_tile(
-                part, panel, size, columns, at, first_row, bias, zeros, accumulate, out
-            )
+            for panel in range(first, min(first + group, end_panel)):
+                _panel_times_tile(
+                    part, panel, size, columns, at, first_row, bias, zeros, accumulate, out
+                )
 
 
 @kernel()

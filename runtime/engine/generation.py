@@ -24,8 +24,12 @@ class Generation(Job):
         *,
         max_length: int,
         load_s: float,
+        in_pieces: bool = True,
     ) -> None:
-        """max_length counts the prompt too; the prompt must be shorter."""
+        """max_length counts the prompt too; the prompt must be shorter.
+
+        in_pieces : False when nobody reads before the end, so that no token wakes a thread
+        """
         super().__init__(list(prompt), max_length)
         self.events: queue.SimpleQueue[Piece | Completion | BaseException] = queue.SimpleQueue()
         self._num_prompt = len(prompt)
@@ -38,6 +42,7 @@ class Generation(Job):
         self._held: list[tuple[int, TokenLogprobs | None]] = []
         self._logprobs: list[TokenLogprobs] = []
         self._load_s = load_s
+        self._in_pieces = in_pieces
         self._reused = 0
         self._steps = 0
         self._start_s = self._first_token_s = 0.0
@@ -87,13 +92,14 @@ class Generation(Job):
         if not text:
             return
         self._text.append(text)
-        self.events.put(
-            Piece(
-                text=text,
-                token_ids=tuple(token for token, _ in self._held),
-                logprobs=tuple(each for _, each in self._held if each is not None),
+        if self._in_pieces:
+            self.events.put(
+                Piece(
+                    text=text,
+                    token_ids=tuple(token for token, _ in self._held),
+                    logprobs=tuple(each for _, each in self._held if each is not None),
+                )
             )
-        )
         self._held.clear()
 
     def _finish(self, reason: FinishReason) -> None:

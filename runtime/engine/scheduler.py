@@ -10,13 +10,13 @@ from slipstream.runtime.step_batch import StepBatch
 class PrefillPace:
     """How many prompt rows a step may take so that it lasts about `target_s`.
 
-    Others' tokens and a cancellation wait for at most one step. Source of the idea: Sarathi-Serve,
-    arXiv:2403.02310.
+    A cancellation waits for at most one step, others' tokens for half of one: they get half as many
+    rows beside them. Source of the idea: Sarathi-Serve, arXiv:2403.02310.
     """
 
     SMALLEST = 32
 
-    def __init__(self, target_s: float = 0.5) -> None:
+    def __init__(self, target_s: float = 1.0) -> None:
         self._target_s = target_s
         self.rows = 128
 
@@ -41,6 +41,8 @@ def schedule(running: Sequence[Job], max_prefill_rows: int) -> ScheduledStep:
     chosen = [(job, 1) for job in running if job.num_pending == 1]
     prefill = next((job for job in running if job.num_pending > 1), None)
     if prefill is not None:
+        if chosen:
+            max_prefill_rows = max(1, max_prefill_rows // 2)
         count = min(prefill.num_pending, max_prefill_rows, prefill.chunk_limit)
         chosen.append((prefill, count))
     runs: list[tuple[int, int, list[int]]] = []

@@ -1,5 +1,6 @@
 """A paged KV cache that holds several sequences and takes whole token trees."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -108,9 +109,7 @@ class KVCache:
 
         Raises CacheFullError, with nothing changed, when there are too few free pages.
         """
-        slots, starts = np.unique(batch.slots, return_index=True)
-        slots = slots[np.argsort(starts)]
-        counts = {int(slot): int((batch.slots == slot).sum()) for slot in slots}
+        counts = Counter(batch.slots.tolist())  # in the order in which they come
         needed = {slot: self._pages_short(slot, count) for slot, count in counts.items()}
         if sum(needed.values()) > len(self._free):
             raise CacheFullError(
@@ -125,7 +124,8 @@ class KVCache:
         for row, each in zip(tables, stored_now, strict=True):
             row[: len(each.pages)] = each.pages
         past = np.array([each.length for each in stored_now], np.int32)
-        return Placement.of(batch, tables, past, PAGE_SIZE)
+        num_new = np.array(list(counts.values()), np.int32)
+        return Placement.of(batch, tables, past, num_new, PAGE_SIZE)
 
     def layer(self, layer_id: int) -> KVPages:
         """The pages of a layer."""

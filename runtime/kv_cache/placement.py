@@ -24,11 +24,15 @@ class Placement:
 
     @classmethod
     def of(
-        cls, batch: StepBatch, page_tables: np.ndarray, past: np.ndarray, page_size: int
+        cls,
+        batch: StepBatch,
+        page_tables: np.ndarray,
+        past: np.ndarray,
+        num_new: np.ndarray,
+        page_size: int,
     ) -> "Placement":
-        """page_tables (S, P) and past (S,) int32, of the batch's sequences in their order."""
-        starts = np.flatnonzero(np.diff(batch.slots, prepend=batch.slots[0] - 1)).astype(np.int32)
-        num_new = np.diff(starts, append=len(batch.slots)).astype(np.int32)
+        """page_tables (S, P), past and num_new (S,) int32, of the batch's sequences in order."""
+        starts = (np.cumsum(num_new) - num_new).astype(np.int32)
         sequences = np.repeat(np.arange(len(starts), dtype=np.int32), num_new)
         own_row = np.arange(len(sequences)) - starts[sequences]
         index = past[sequences] + own_row
