@@ -2,8 +2,7 @@
 
 from slipstream.cpu_kernels.errors import ShapeError
 from slipstream.cpu_kernels.kv_pages import (
-    BLOCK_DIMENSIONS,
-    KV_DTYPES,
+    KV_BLOCK_DIMENSIONS,
     KVPages,
     kv_bytes_per_token,
 )
@@ -12,8 +11,7 @@ from slipstream.cpu_kernels.quant_types import QuantType
 from slipstream.cpu_kernels.visibility import Visibility
 
 __all__ = [
-    "BLOCK_DIMENSIONS",
-    "KV_DTYPES",
+    "KV_BLOCK_DIMENSIONS",
     "KVPages",
     "QuantType",
     "RmsNorm",

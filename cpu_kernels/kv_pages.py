@@ -1,5 +1,6 @@
 """One layer's keys and values, in pages of tokens."""
 
+import enum
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -7,8 +8,21 @@ import numpy as np
 
 from slipstream.cpu_kernels.errors import ShapeError
 
-KV_DTYPES = ("float16", "int8")
-BLOCK_DIMENSIONS = 32  # of a head that share a scale in int8
+KV_BLOCK_DIMENSIONS = 32  # of a head that share a scale in int8
+_DTYPES = ("float16", "int8")
+
+
+class KVWord(enum.IntEnum):
+    """Words of `KVPages.table`."""
+
+    KEYS = 0  # addresses; 0 where there are no scales
+    VALUES = 1
+    KEY_SCALES = 2
+    VALUE_SCALES = 3
+    NUM_HEADS = 4
+    HEAD_SIZE = 5
+    PAGE_SIZE = 6
+    IS_INT8 = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +48,7 @@ class KVPages:
         """Raises ShapeError for arrays that kernels, which go by address, would misread."""
         p, k, page_size, d = self.values.shape
         quantised = self.key_scales is not None
-        blocks = d // BLOCK_DIMENSIONS
+        blocks = d // KV_BLOCK_DIMENSIONS
         expected = {
             "keys": ((p, k, d // 4, page_size), np.uint32)
             if quantised
@@ -53,19 +67,20 @@ class KVPages:
     def empty(
         cls, *, num_pages: int, num_heads: int, head_size: int, page_size: int, dtype: str
     ) -> "KVPages":
-        """Uninitialised pages. Raises ShapeError for head sizes that int8 can't hold."""
+        """Uninitialised pages. Raises ShapeError for a dtype or heads that can't be."""
+        _check_dtype(dtype)
         p, k, d = num_pages, num_heads, head_size
         if dtype == "float16":
             return cls(
                 keys=np.empty((p, k, d, page_size), np.float16),
                 values=np.empty((p, k, page_size, d), np.float16),
             )
-        if d % BLOCK_DIMENSIONS:
+        if d % KV_BLOCK_DIMENSIONS:
             raise ShapeError(
-                f"KV cache in int8: expected heads of a multiple of {BLOCK_DIMENSIONS} "
+                f"KV cache in int8: expected heads of a multiple of {KV_BLOCK_DIMENSIONS} "
                 f"dimensions, got {d}"
             )
-        blocks = d // BLOCK_DIMENSIONS
+        blocks = d // KV_BLOCK_DIMENSIONS
         return cls(
             keys=np.empty((p, k, d // 4, page_size), np.uint32),
             values=np.empty((p, k, page_size, d), np.int8),
@@ -109,15 +124,28 @@ class KVPages:
 
     @cached_property
     def table(self) -> np.ndarray:
-        """(8,) int64 for kernels: the four addresses (0: none), K, D, page_size, whether int8."""
-        arrays = (self.keys, self.values, self.key_scales, self.value_scales)
-        addresses = [0 if array is None else array.ctypes.data for array in arrays]
-        sizes = [self.num_heads, self.head_size, self.page_size, int(self.quantised)]
-        return np.array(addresses + sizes, np.int64)
+        """What kernels know of the pages, (8,) int64: see `KVWord`."""
+        table = np.zeros(len(KVWord), np.int64)
+        table[KVWord.KEYS] = self.keys.ctypes.data
+        table[KVWord.VALUES] = self.values.ctypes.data
+        if self.key_scales is not None and self.value_scales is not None:
+            table[KVWord.KEY_SCALES] = self.key_scales.ctypes.data
+            table[KVWord.VALUE_SCALES] = self.value_scales.ctypes.data
+        table[KVWord.NUM_HEADS] = self.num_heads
+        table[KVWord.HEAD_SIZE] = self.head_size
+        table[KVWord.PAGE_SIZE] = self.page_size
+        table[KVWord.IS_INT8] = self.quantised
+        return table
 
 
 def kv_bytes_per_token(num_heads: int, head_size: int, dtype: str) -> int:
     """Bytes that a token's key and value take in one layer."""
+    _check_dtype(dtype)
     if dtype == "float16":
         return 4 * num_heads * head_size
-    return 2 * num_heads * (head_size + 2 * (head_size // BLOCK_DIMENSIONS))
+    return 2 * num_heads * (head_size + 2 * (head_size // KV_BLOCK_DIMENSIONS))
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in _DTYPES:
+        raise ShapeError(f"KV pages: expected one of {', '.join(_DTYPES)}, got {dtype!r}")

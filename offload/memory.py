@@ -43,6 +43,14 @@ def read_ram(root: Path = Path("/")) -> Ram:
     return Ram(total_bytes=total, available_bytes=min(available, total))
 
 
+def peak_resident_bytes() -> int:
+    """The most memory that this process has held; 0 where the system does not tell.
+
+    Not `getrusage`: its figure begins with that of the process that started this one.
+    """
+    return _kilobytes(read_fields(Path("/proc/self/status")).get("VmHWM")) or 0
+
+
 def ram_margin_bytes(ram_total_bytes: int) -> int:
     """Bytes of available RAM that a plan leaves to the system and to other programs."""
     return max(SMALLEST_MARGIN_BYTES, int(ram_total_bytes * MARGIN_SHARE))

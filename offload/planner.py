@@ -16,10 +16,8 @@ def plan_cpu(
     footprint: Footprint,
     machine: Machine,
     *,
-    backend: str,
-    backend_reason: str,
-    kv: str,
-    kv_reason: str,
+    backend: Decision,
+    kv: Decision,
     threads: int | None = None,
     context: int | None = None,
 ) -> Plan:
@@ -40,9 +38,9 @@ def plan_cpu(
         num_tokens, context_why = _check_context(footprint, machine, free_bytes, context)
     num_sequences, sequences_why = _choose_sequences(footprint, machine, free_bytes, num_tokens)
     return Plan(
-        backend=backend,
+        backend=str(backend.value),
         threads=num_threads,
-        kv=kv,
+        kv=str(kv.value),
         context=num_tokens,
         num_sequences=num_sequences,
         footprint=footprint,
@@ -50,9 +48,9 @@ def plan_cpu(
         ram_margin_bytes=margin_bytes,
         read_gb_per_s=machine.read_gb_per_s,
         decisions=(
-            Decision(what="backend", value=backend, why=backend_reason),
+            backend,
             Decision(what="threads", value=num_threads, why=threads_why),
-            Decision(what="kv", value=kv, why=kv_reason),
+            kv,
             Decision(what="context", value=num_tokens, why=context_why),
             Decision(what="sequences", value=num_sequences, why=sequences_why),
         ),

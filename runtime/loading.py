@@ -3,14 +3,15 @@
 import functools
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from slipstream.cpu_kernels import BLOCK_DIMENSIONS
+from slipstream.cpu_kernels import KV_BLOCK_DIMENSIONS
 from slipstream.offload.bandwidth import measured_read_bandwidth
 from slipstream.offload.errors import PlanMemoryError, PlanOptionError
 from slipstream.offload.machine import default_threads, probe
-from slipstream.offload.plan import Footprint, Plan
+from slipstream.offload.plan import Decision, Footprint, Plan
 from slipstream.offload.planner import plan_cpu
 from slipstream.runtime.backends import Backend, load_backend
 from slipstream.runtime.catalogue import resolve
@@ -77,15 +78,15 @@ def _load(path: Path, options: Options, backend_name: str, progress: Progress | 
         config = read_model_config(file)
         backend = load_backend(backend_name)
         plan = _plan(file, config, options, backend)
-        tokenizer = Tokenizer.from_metadata(file.metadata, path=path)
-        _check_vocabulary(file, config, tokenizer)
-        chat_template = ChatTemplate.from_metadata(file.metadata, tokenizer)
-        with backend.computing(plan.threads):
+        with ThreadPoolExecutor(1) as beside, backend.computing(plan.threads):
+            # Repacking weights leaves Python free, reading a vocabulary does not.
+            pending = beside.submit(_read_tokenizer, file, config)
             backend.ops.prepare(
                 {tensor.quant_type for tensor in file.tensors.values()},
                 _stage(progress, "compiling kernels for this CPU (once)"),
             )
             weights = load_model(file, config, backend, _stage(progress, "loading weights"))
+            tokenizer, chat_template = pending.result()
     cache = KVCache(
         num_layers=config.num_layers,
         num_kv_heads=config.num_kv_heads,
@@ -104,6 +105,12 @@ def _load(path: Path, options: Options, backend_name: str, progress: Progress | 
         engine=engine,
         load_s=time.perf_counter() - start,
     )
+
+
+def _read_tokenizer(file: ModelFile, config: ModelConfig) -> tuple[Tokenizer, ChatTemplate | None]:
+    tokenizer = Tokenizer.from_metadata(file.metadata, path=file.path)
+    _check_vocabulary(file, config, tokenizer)
+    return tokenizer, ChatTemplate.from_metadata(file.metadata, tokenizer)
 
 
 def _check_vocabulary(file: ModelFile, config: ModelConfig, tokenizer: Tokenizer) -> None:
@@ -126,17 +133,15 @@ def _plan(file: ModelFile, config: ModelConfig, options: Options, backend: Backe
     machine = probe()
     threads = options.threads or default_threads(machine)
     machine = replace(machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine))
-    kv, kv_reason = _choose_kv(config, options)
+    kv = _choose_kv(config, options)
     try:
         return plan_cpu(
-            _footprint(file, config, backend, KV_DTYPES[kv]),
+            _footprint(file, config, backend, KV_DTYPES[str(kv.value)]),
             machine,
             threads=options.threads,
             context=options.context,
-            backend=backend.name,
-            backend_reason=backend.reason,
+            backend=Decision(what="backend", value=backend.name, why=backend.reason),
             kv=kv,
-            kv_reason=kv_reason,
         )
     except PlanOptionError as error:
         raise OptionError(str(error)) from error
@@ -144,15 +149,15 @@ def _plan(file: ModelFile, config: ModelConfig, options: Options, backend: Backe
         raise MemoryBudgetError(str(error)) from error
 
 
-def _choose_kv(config: ModelConfig, options: Options) -> tuple[str, str]:
+def _choose_kv(config: ModelConfig, options: Options) -> Decision:
     if options.kv == "auto":
-        return DEFAULT_KV, "the default; q8_0 takes half the memory"
-    if KV_DTYPES[options.kv] == "int8" and config.head_size % BLOCK_DIMENSIONS:
+        return Decision(what="kv", value=DEFAULT_KV, why="the default; q8_0 takes half the memory")
+    if KV_DTYPES[options.kv] == "int8" and config.head_size % KV_BLOCK_DIMENSIONS:
         raise OptionError(
-            f"kv: {options.kv} needs heads of a multiple of {BLOCK_DIMENSIONS} dimensions, "
+            f"kv: {options.kv} needs heads of a multiple of {KV_BLOCK_DIMENSIONS} dimensions, "
             f"{config.name} has {config.head_size}; use f16"
         )
-    return options.kv, "asked for"
+    return Decision(what="kv", value=options.kv, why="asked for")
 
 
 def _footprint(file: ModelFile, config: ModelConfig, backend: Backend, kv_dtype: str) -> Footprint:

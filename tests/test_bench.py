@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from slipstream.apps.bench import speed
+from slipstream.apps.bench import curves, speed
+from slipstream.apps.bench.ceilings import Ceilings
 from slipstream.apps.bench.report import report, rows, summarise
 from slipstream.apps.bench.slipstream_side import SlipstreamSide
 from slipstream.apps.bench.speed import Spread, Workload, measure, random_prompts
@@ -90,11 +91,15 @@ def test_a_report_says_what_is_needed_to_repeat_it(tmp_path):
     (tmp_path / "m.gguf").write_bytes(bytes(10))
     sides = [FakeSide("ours", [], itertools.count(1))]
     result = summarise("m", tmp_path / "m.gguf", sides, measure(sides, [[0]] * 3, WORKLOAD))
-    made = report([result], WORKLOAD, probe(), command="slipstream bench m", measured_at="now")
+    ceilings = Ceilings(read_bytes_per_s=4e10, dot_multiply_adds_per_s=8e11)
+    made = report(
+        [result], WORKLOAD, probe(), ceilings, command="slipstream bench m", measured_at="now"
+    )
     made = json.loads(json.dumps(made))
     assert made["command"] == "slipstream bench m"
     assert made["machine"]["cpu_name"]
     assert {"python", "numba", "numpy", "system"} <= made["versions"].keys()
+    assert made["ceilings"]["dot_multiply_adds_per_s"] == 8e11
     assert made["workload"] == {
         "prefill_tokens": 40,
         "decode_tokens": 7,
@@ -227,3 +232,60 @@ def test_a_file_that_llama_cpp_refuses(tmp_path):
     (tmp_path / "bad.gguf").write_bytes(b"GGUF nonsense")
     with pytest.raises(OptionError, match=r"llama\.cpp can't load"):
         LlamaCppSide(tmp_path / "bad.gguf", WORKLOAD)
+
+
+def test_curves_are_taken_in_turns_and_the_first_turn_warms_up():
+    class Side:
+        def __init__(self, name):
+            self.name = name
+
+        def verify(self, context, new):
+            assert len(context) == curves.VERIFY_CONTEXT
+            return len(new) / 100
+
+        def run(self, prompt, decode_tokens, *, reuse=False):
+            return Timings(
+                load_s=0.0,
+                prefill_s=2.0,
+                prefill_tokens=len(prompt),
+                decode_s=4.0,
+                decode_tokens=decode_tokens,
+            )
+
+    heard = []
+    measured = curves.measure_curves(
+        [Side("a"), Side("b")],
+        lambda length: [0] * length,
+        sizes=True,
+        depths=(1000,),
+        decode_tokens=8,
+        repeats=2,
+        announce=lambda side, what: heard.append((side, what)),
+    )
+    assert measured["a"].verify_s[8].median == 0.08
+    assert measured["b"].prefill_tok_per_s[64].median == 32.0
+    assert measured["b"].deep_decode_tok_per_s[1000].median == 2.0
+    assert [side for side, _ in heard] == ["a", "b"] * 6
+    table = curves.curve_rows("m", measured)
+    assert table[0] == ("m", "a", "b")
+    assert ("verify 8 ms", "80.0", "80.0") in table
+
+
+def test_the_command_measures_curves_depths_and_cold_starts(capsys, model):
+    arguments = ["bench", model, "--prefill", 40, "--decode", 4, "--repeat", 1, "--threads", 1]
+    found = call(capsys, *arguments, "--kv", "q8_0", "--depth", 100, "--cold", "--json")
+    assert found.code == 0, found.err
+    (result,) = json.loads(found.out)["results"]
+    assert result["curves"]["slipstream"]["deep_decode_tok_per_s"]["100"]["median"] > 0
+    assert result["curves"]["slipstream"]["verify_s"] == {}
+    assert result["cold_starts"]["slipstream"]["peak_bytes"] > 10_000_000
+    assert 0 < result["shares"]["prefill_of_dot_peak"] < 1
+
+
+def test_a_step_is_timed_with_the_logits_of_all_its_rows(model):
+    side = SlipstreamSide(model, WORKLOAD)
+    try:
+        assert side.verify(list(range(20)), [5, 6, 7]) > 0
+        assert side.verify(list(range(20)), [8]) > 0
+    finally:
+        side.close()

@@ -1,5 +1,8 @@
 """What `LLM` refuses, each with an error that names it."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -232,3 +235,19 @@ def test_a_model_without_a_template_says_so(tmp_path: Path) -> None:
 def test_bad_messages(llm: LLM, messages: Any) -> None:
     with pytest.raises(ChatTemplateError, match="message"):
         llm.chat(messages)
+
+
+@pytest.mark.parametrize("name", ["neon_dot", "avx1024"])
+def test_an_instruction_set_that_this_cpu_lacks_is_named(name: str, llm: LLM) -> None:
+    """In a process of its own: kernels are chosen once."""
+    program = f"from slipstream import LLM; LLM({str(llm.path)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "SLIPSTREAM_INSTRUCTION_SET": name},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"got '{name}'" in done.stderr.splitlines()[-1]
+    assert "OptionError" in done.stderr.splitlines()[-1]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from slipstream.offload.errors import PlanError, PlanMemoryError, PlanOptionError
 from slipstream.offload.machine import Machine
 from slipstream.offload.memory import ram_margin_bytes
-from slipstream.offload.plan import Footprint, Plan
+from slipstream.offload.plan import Decision, Footprint, Plan
 from slipstream.offload.planner import MAX_SEQUENCES, SMALLEST_CONTEXT, plan_cpu
 from slipstream.offload.units import format_bytes
 
@@ -45,10 +45,8 @@ def plan(footprint: Footprint = MODEL, machine: Machine = MACHINE, **request: in
     return plan_cpu(
         footprint,
         machine,
-        backend="compiled",
-        backend_reason="fastest here",
-        kv="f16",
-        kv_reason="the default",
+        backend=Decision(what="backend", value="compiled", why="fastest here"),
+        kv=Decision(what="kv", value="f16", why="the default"),
         **request,
     )
 

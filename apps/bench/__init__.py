@@ -1,1 +1,1 @@
-"""Measures speed, ours and llama.cpp's side by side. Nothing here prints."""
+"""Measures speed, ours and llama.cpp's side by side. Only a cold start's own process prints."""

@@ -1,7 +1,6 @@
 """A side in a process of its own: from nothing to the first token, and the most memory it took."""
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -12,10 +11,11 @@ from pathlib import Path
 from slipstream.apps.bench.llama_cpp_side import LlamaCppSide
 from slipstream.apps.bench.slipstream_side import SlipstreamSide
 from slipstream.apps.bench.speed import Workload
+from slipstream.offload.memory import peak_resident_bytes
 from slipstream.runtime.errors import EngineError
 
 SIDES = {side.name: side for side in (SlipstreamSide, LlamaCppSide)}
-_PROMPT = tuple(range(1000, 1016))  # any ids will do
+_PROMPT = tuple(range(100, 116))  # ids that every vocabulary has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class ColdStart:
 def measure_cold_starts(
     names: Sequence[str], path: Path, workload: Workload, repeats: int
 ) -> dict[str, ColdStart]:
-    """Medians of fresh processes, in turns, after one each that warms the file cache."""
+    """Median times and largest memory of fresh processes, in turns, after one each to warm up."""
     runs: dict[str, list[ColdStart]] = {name: [] for name in names}
     for turn in range(repeats + 1):
         for name in names:
@@ -57,11 +57,11 @@ def _in_process(name: str, path: Path, workload: Workload) -> ColdStart:
 
 def main() -> None:
     """Load, run a short prompt, print the figures; the process is this side's alone."""
-    name, path, workload = sys.argv[1:]
-    side = SIDES[name](Path(path), Workload(**json.loads(workload)))
-    run = side.run(_PROMPT[: json.loads(workload)["prefill_tokens"]], 0)
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = ColdStart(first_token_s=run.load_s + run.prefill_s, peak_bytes=peak_kib * 1024)
+    name, path = sys.argv[1:3]
+    workload = Workload(**json.loads(sys.argv[3]))
+    side = SIDES[name](Path(path), workload)
+    run = side.run(_PROMPT[: workload.prefill_tokens], 0)
+    start = ColdStart(first_token_s=run.load_s + run.prefill_s, peak_bytes=peak_resident_bytes())
     print(json.dumps(asdict(start)))
 
 

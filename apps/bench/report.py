@@ -9,7 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from slipstream.apps.bench.ceilings import Shares
+from slipstream.apps.bench.ceilings import Ceilings, Shares
 from slipstream.apps.bench.cold_start import ColdStart
 from slipstream.apps.bench.curves import Curves
 from slipstream.apps.bench.speed import Side, Spread, Workload
@@ -74,6 +74,7 @@ def report(
     results: Sequence[ModelResult],
     workload: Workload,
     machine: Machine,
+    ceilings: Ceilings,
     *,
     command: str,
     measured_at: str,
@@ -83,6 +84,7 @@ def report(
         "command": command,
         "measured_at": measured_at,
         "machine": asdict(machine),
+        "ceilings": asdict(ceilings),
         "versions": {
             "python": platform.python_version(),
             "numba": numba.__version__,

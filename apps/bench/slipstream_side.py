@@ -1,4 +1,4 @@
-"""Slipstream, measured through its public API."""
+"""Slipstream, measured through `LLM`; a verification through its engine, being a single step."""
 
 import math
 import queue
@@ -38,7 +38,7 @@ class _StepProbe(Job):
 
     def started(self, reused: int) -> None:
         if reused != len(self.tokens) - self._num_wanted:
-            self.fail(EngineError(f"a step over {self._num_wanted} tokens found {reused} cached"))
+            raise EngineError(f"a step over {self._num_wanted} tokens found {reused} cached")
         self._begun = time.perf_counter()
 
     def advance(self, logits: np.ndarray) -> None:

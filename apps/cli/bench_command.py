@@ -16,6 +16,7 @@ from slipstream.apps.cli.shared_options import DEFAULT_MODEL, json_option
 from slipstream.offload.table import aligned
 
 if TYPE_CHECKING:
+    from slipstream.apps.bench.ceilings import Ceilings
     from slipstream.apps.bench.curves import VerifyingSide
     from slipstream.apps.bench.report import ModelResult
     from slipstream.apps.bench.speed import Workload
@@ -93,6 +94,7 @@ def bench_command(
     llama.cpp is measured through llama-cpp-python (`pip install 'slipstream[llamacpp]'`) with keys
     and values stored as here. Close other programs first.
     """
+    from slipstream.apps.bench.ceilings import Ceilings
     from slipstream.apps.bench.curves import PREFILL_SIZES, curve_rows
     from slipstream.apps.bench.report import cold_rows, report, rows
     from slipstream.apps.bench.speed import Workload
@@ -115,10 +117,12 @@ def bench_command(
         kv=kv,
         deepest=max((*depths, *(PREFILL_SIZES if curves else ())), default=0),
     )
+    # Threads beyond the machine's are refused when a model is loaded.
+    ceilings = Ceilings.measure(bandwidth, min(threads, machine.logical_cores))
     scope = Scope(against=against, depths=depths, curves=curves, cold=cold)
     results = []
     for model, path in paths.items():
-        result = bench_model(model, path, workload, scope, bandwidth)
+        result = bench_model(model, path, workload, scope, ceilings)
         results.append(result)
         if not as_json:
             put("\n".join(aligned(rows(result))) + "\n")
@@ -129,7 +133,7 @@ def bench_command(
     if as_json:
         command = shlex.join(["slipstream", *sys.argv[1:]])
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        put_json(report(results, workload, machine, command=command, measured_at=now))
+        put_json(report(results, workload, machine, ceilings, command=command, measured_at=now))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,10 +147,10 @@ class Scope:
 
 
 def bench_model(
-    model: str, path: Path, workload: "Workload", scope: Scope, read_gb_per_s: float
+    model: str, path: Path, workload: "Workload", scope: Scope, ceilings: "Ceilings"
 ) -> "ModelResult":
     """Load one model on each side, measure, and let go of it."""
-    from slipstream.apps.bench.ceilings import Ceilings, Shares
+    from slipstream.apps.bench.ceilings import Shares
     from slipstream.apps.bench.cold_start import measure_cold_starts
     from slipstream.apps.bench.curves import measure_curves
     from slipstream.apps.bench.llama_cpp_side import LlamaCppSide
@@ -170,7 +174,7 @@ def bench_model(
         result = summarise(model, path, sides, runs)
         medians = result.sides[ours.name]
         shares = Shares.of(
-            Ceilings.measure(read_gb_per_s, workload.threads),
+            ceilings,
             prefill_tok_per_s=medians.prefill_tok_per_s.median,
             decode_tok_per_s=medians.decode_tok_per_s.median,
             path=path,

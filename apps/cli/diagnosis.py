@@ -58,11 +58,11 @@ def examine_kernels() -> dict[str, Any]:
         return {"instruction_set": None, "folder": None, "bytes": None, "problem": str(error)}
     # Importable only once it is known that the cache folder which was asked for can be written.
     from slipstream.cpu_kernels.compiled.cache import kernel_cache_dir
-    from slipstream.cpu_kernels.compiled.instruction_set import runnable
+    from slipstream.cpu_kernels.compiled.instruction_set import chosen_instruction_set
 
     folder = kernel_cache_dir()
     return {
-        "instruction_set": runnable()[0],
+        "instruction_set": chosen_instruction_set(),
         "folder": None if folder is None else str(folder),
         "bytes": None if folder is None else size_of(folder),
         "problem": "they are compiled at every start" if folder is None else None,

@@ -31,17 +31,6 @@ def bits_to_float32(_context, bits):
 
 
 @intrinsic
-def magnitude_bits(_context, value):
-    """The bits of |value|, a float32: as integers in its order, with NaN above infinity."""
-
-    def generate(_context, builder, _signature, values):
-        bits = builder.bitcast(values[0], ir.IntType(32))
-        return builder.and_(bits, ir.Constant(ir.IntType(32), 0x7FFFFFFF))
-
-    return types.int32(types.float32), generate
-
-
-@intrinsic
 def round_f32(_context, value):
     """A float32 rounded to an integer, ties to even; as a vector instruction inside loops."""
 
@@ -107,16 +96,6 @@ def store_half(_context, address, value):
         return context.get_dummy_value()
 
     return types.void(types.uint64, types.float32), generate
-
-
-@intrinsic
-def load_byte(_context, address):
-    """The int8 at an address."""
-
-    def generate(_context, builder, _signature, values):
-        return builder.load(builder.inttoptr(values[0], ir.IntType(8).as_pointer()))
-
-    return types.int8(types.uint64), generate
 
 
 @intrinsic

@@ -4,7 +4,6 @@ import numpy as np
 
 from slipstream.cpu_kernels.compiled.addresses import address_of, load_half
 from slipstream.cpu_kernels.compiled.attention_tile import (
-    PACKED_WORDS,
     TILE_QUERIES,
     WIDE,
     prefetch_bytes,
@@ -15,19 +14,21 @@ from slipstream.cpu_kernels.compiled.attention_tile import (
 )
 from slipstream.cpu_kernels.compiled.cache import kernel
 from slipstream.cpu_kernels.compiled.instruction_set import chosen_instruction_set
-from slipstream.cpu_kernels.compiled.packed_rows import quantize_row
+from slipstream.cpu_kernels.compiled.packed_rows import BLOCK_WORDS, quantize_row
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
 from slipstream.cpu_kernels.compiled.vector import LANES
 from slipstream.cpu_kernels.compiled.work_sharing import outline, run_items
 from slipstream.cpu_kernels.errors import expect_multiple
-from slipstream.cpu_kernels.kv_pages import BLOCK_DIMENSIONS, KVPages
+from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS, KVPages, KVWord
 from slipstream.cpu_kernels.reference.attention import check_attention
 from slipstream.cpu_kernels.visibility import Visibility
 
 _MINUS_INFINITY = np.float32(-np.inf)
 _INSTRUCTION_SET = chosen_instruction_set()
-# Words of `KVPages.table`.
-_KEYS, _VALUES, _KEY_SCALES, _VALUE_SCALES, _NUM_HEADS, _HEAD_SIZE, _PAGE_SIZE, _IS_INT8 = range(8)
+_KEYS, _VALUES = int(KVWord.KEYS), int(KVWord.VALUES)
+_KEY_SCALES, _VALUE_SCALES = int(KVWord.KEY_SCALES), int(KVWord.VALUE_SCALES)
+_NUM_HEADS, _HEAD_SIZE = int(KVWord.NUM_HEADS), int(KVWord.HEAD_SIZE)
+_PAGE_SIZE, _IS_INT8 = int(KVWord.PAGE_SIZE), int(KVWord.IS_INT8)
 
 
 def attention(
@@ -145,8 +146,8 @@ def _score(queries, kv, kv_head, page_table, base, scores):
 @kernel()
 def _score_int8(queries, kv, kv_head, page_table, base, scores):
     num_dims, page_size = queries.shape[1], kv[_PAGE_SIZE]
-    blocks = num_dims // BLOCK_DIMENSIONS
-    packed = np.empty((blocks, PACKED_WORDS, TILE_QUERIES), np.int32)
+    blocks = num_dims // KV_BLOCK_DIMENSIONS
+    packed = np.empty((blocks, BLOCK_WORDS, TILE_QUERIES), np.int32)
     word_stride = np.uint64(4 * TILE_QUERIES)
     for r in range(TILE_QUERIES):
         at = address_of(packed) + np.uint64(4 * r)
@@ -157,7 +158,6 @@ def _score_int8(queries, kv, kv_head, page_table, base, scores):
             _prefetch_page(kv, _KEYS, page_table[(base + j) // page_size + 1], kv_head)
         for i in range(0, page_size, LANES):
             score_keys_int8(
-                1,
                 _INSTRUCTION_SET,
                 np.uint64(kv[_KEYS] + page * num_dims * page_size + 4 * i),
                 np.uint64(4 * page_size),
@@ -195,7 +195,7 @@ def _hide(scores, first_key, past, end, mask):
 def _weigh(weights, kv, kv_head, page_table, start, end, base, out):
     """out[r] += sum over keys start .. end of weights[r, j] * value j, in the order of the keys."""
     page_size, num_dims = kv[_PAGE_SIZE], out.shape[1]
-    blocks = num_dims // BLOCK_DIMENSIONS
+    blocks = num_dims // KV_BLOCK_DIMENSIONS
     is_int8 = kv[_IS_INT8] != 0
     item = 1 if is_int8 else 2
     j = start
@@ -214,7 +214,7 @@ def _weigh(weights, kv, kv_head, page_table, start, end, base, out):
         while d + LANES <= num_dims:
             dims_at = out_at + np.uint64(4 * d)
             value_at = np.uint64(at + item * d)
-            shifted = np.uint64(scale_at + 2 * (d // BLOCK_DIMENSIONS))
+            shifted = np.uint64(scale_at + 2 * (d // KV_BLOCK_DIMENSIONS))
             if d + LANES * WIDE <= num_dims:
                 weigh_values(
                     WIDE,

@@ -14,7 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS
-from slipstream.cpu_kernels.compiled.packed_rows import SCALE, SUM
+from slipstream.cpu_kernels.compiled.packed_rows import BLOCK_WORDS, SCALE, SUM
 from slipstream.cpu_kernels.compiled.panel_format import GROUPS
 from slipstream.cpu_kernels.compiled.vector import (
     BYTES,
@@ -29,7 +29,6 @@ from slipstream.cpu_kernels.compiled.vector import (
 
 TILE_QUERIES = 4
 WIDE = 4  # vectors of 16 keys or dimensions that the inner loops take at a time, if they can
-PACKED_WORDS = GROUPS + 4  # of a query, for each 32 dimensions: see packed_rows
 _KEY_OFFSET = 128.0  # int8 keys are stored unsigned
 
 
@@ -77,7 +76,6 @@ def score_keys(_context, num_vectors, keys, key_stride, queries, num_dims, score
 @intrinsic(prefer_literal=True)
 def score_keys_int8(
     _context,
-    num_vectors,
     instruction_set,
     keys,
     key_stride,
@@ -88,48 +86,39 @@ def score_keys_int8(
     scores,
     score_stride,
 ):
-    """As `score_keys`, for keys in int8.
+    """As `score_keys` for 16 keys in int8.
 
-    num_vectors, instruction_set : literals
-    keys       : address of (D / 4, 16n) words of 4 dimensions, rows `key_stride` bytes apart
-    key_scales : address of (D / 32, 16n) float16, rows `scale_stride` bytes apart
+    instruction_set : a literal
+    keys       : address of (D / 4, 16) words of 4 dimensions, rows `key_stride` bytes apart
+    key_scales : address of (D / 32, 16) float16, rows `scale_stride` bytes apart
     queries    : address of D / 32 packed blocks of 4 rows, see packed_rows
     """
-    count, isa = num_vectors.literal_value, INSTRUCTION_SETS[instruction_set.literal_value]
+    isa = INSTRUCTION_SETS[instruction_set.literal_value]
 
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
-        keys, key_stride, key_scales, scale_stride, queries, num_blocks = values[2:8]
+        keys, key_stride, key_scales, scale_stride, queries, num_blocks = values[1:7]
         e = Emitter(builder, isa)
-        totals = _accumulators(e, count)
+        totals = _accumulators(e, 1)
         with e.loop(num_blocks) as b:
-            query = e.address(queries, e.times(b, 4 * PACKED_WORDS * TILE_QUERIES))
+            query = e.address(queries, e.times(b, 4 * BLOCK_WORDS * TILE_QUERIES))
 
             def word(index: int, r: int) -> ir.Value:
                 return e.address(query, 4 * (index * TILE_QUERIES + r))
 
-            dots = [[e.ints(0)] * count for _ in range(TILE_QUERIES)]
+            dots = [e.ints(0)] * TILE_QUERIES
             for g in range(GROUPS):
-                row = e.address(keys, builder.mul(e.address(e.times(b, GROUPS), g), key_stride))
-                parts = [e.load(BYTES, e.address(row, 64 * n)) for n in range(count)]
-                for r in range(TILE_QUERIES):
-                    four = e.splat_bytes4(word(g, r))
-                    dots[r] = [
-                        e.dot4(dot, part, four) for dot, part in zip(dots[r], parts, strict=True)
-                    ]
-            scale_row = e.address(key_scales, builder.mul(b, scale_stride))
-            scales = [
-                e.load_floats("f16", e.address(scale_row, 2 * LANES * n)) for n in range(count)
-            ]
-            for r, row_totals in enumerate(totals):
-                query_scale = e.splat_f32(word(SCALE, r))
+                row = builder.mul(e.address(e.times(b, GROUPS), g), key_stride)
+                key = e.load(BYTES, e.address(keys, row))
+                dots = [e.dot4(dot, key, e.splat_bytes4(word(g, r))) for r, dot in enumerate(dots)]
+            scale = e.load_floats("f16", e.address(key_scales, builder.mul(b, scale_stride)))
+            for r, (total,) in enumerate(totals):
                 offset = e.mul(e.splat_f32(word(SUM, r)), e.floats(-_KEY_OFFSET))
-                for total, dot, scale in zip(row_totals, dots[r], scales, strict=True):
-                    value = e.fma(e.to_float(dot), query_scale, offset)
-                    total.set(e.fma(value, scale, total.get()))
-        _store_scores(e, totals, *values[8:])
+                value = e.fma(e.to_float(dots[r]), e.splat_f32(word(SCALE, r)), offset)
+                total.set(e.fma(value, scale, total.get()))
+        _store_scores(e, totals, *values[7:])
         return context.get_dummy_value()
 
-    return types.void(num_vectors, instruction_set, *[types.uint64] * 8), generate
+    return types.void(instruction_set, *[types.uint64] * 8), generate
 
 
 def _accumulators(e: Emitter, count: int) -> list[list[Variable]]:
@@ -150,7 +139,7 @@ def soften(_context, scores, num_vectors):
 
     scores : address of (16 num_vectors,) float32
     A score that is NaN or plus infinity makes its weight or the others' NaN. The sum is of weights
-    rounded to multiples of 2**-40, exactly: the order of the keys does not matter.
+    cut to multiples of 2**-40, exactly: the order of the keys does not matter.
     """
 
     def generate(_context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
@@ -159,7 +148,8 @@ def soften(_context, scores, num_vectors):
         minus_infinity = e.floats(float("-inf"))
         peaks = Variable(e, minus_infinity)
         with e.loop(num_vectors) as n:
-            peaks.set(e.max_float(e.load_floats("f32", e.address(scores, e.times(n, 64))), peaks))
+            score = e.load_floats("f32", e.address(scores, e.times(n, 64)))
+            peaks.set(e.max_float(score, peaks.get()))
         peak = e.splat(e.highest_float(peaks.get()))
         sums = Variable(e, e.longs(0))
         with e.loop(num_vectors) as n:

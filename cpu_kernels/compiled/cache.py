@@ -60,7 +60,7 @@ def kernel_cache_dir() -> Path | None:
 def _source_hash() -> str:
     digest = hashlib.sha256()
     here = Path(__file__).parent
-    for source in (*sorted(here.glob("*.py")), here.parent / "quant_types.py"):
+    for source in (*sorted(here.glob("*.py")), *sorted(here.parent.glob("*.py"))):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
 

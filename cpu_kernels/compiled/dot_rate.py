@@ -1,7 +1,5 @@
-"""How fast this host's dot product is by itself: the ceiling of every matrix product."""
+"""This host's dot product by itself: timed, it is the ceiling of every matrix product."""
 
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from numba import types
@@ -12,23 +10,11 @@ from slipstream.cpu_kernels.compiled.instruction_set import (
     INSTRUCTION_SETS,
     chosen_instruction_set,
 )
-from slipstream.cpu_kernels.compiled.vector import BYTES, I32, Emitter, Variable
+from slipstream.cpu_kernels.compiled.vector import BYTES, I32, LANES, Emitter, Variable
 
 _CHAINS = 12  # sums that do not wait for one another: more than any latency
-_TURNS = 2_000_000
+MULTIPLY_ADDS_A_TURN = _CHAINS * 4 * LANES
 _INSTRUCTION_SET = chosen_instruction_set()
-
-
-def dot_multiply_adds_per_s(num_threads: int, repeats: int = 5) -> float:
-    """The best of some runs on so many threads: products of bytes added, a second."""
-    _dots(1)
-    with ThreadPoolExecutor(num_threads) as threads:
-        seconds = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            list(threads.map(lambda _: _dots(_TURNS), range(num_threads)))
-            seconds.append(time.perf_counter() - start)
-    return num_threads * _TURNS * _CHAINS * 64 / min(seconds)
 
 
 @intrinsic(prefer_literal=True)
@@ -52,5 +38,6 @@ def _emit_dots(_context, instruction_set, turns):
 
 
 @kernel()
-def _dots(turns):
+def dots(turns: int) -> int:
+    """`turns` times MULTIPLY_ADDS_A_TURN products of bytes, added."""
     return _emit_dots(_INSTRUCTION_SET, turns)

@@ -1,4 +1,4 @@
-"""Which byte dot product a kernel uses, chosen from what the host can run."""
+"""Which byte instructions kernels use, chosen from what the host can run."""
 
 import os
 from dataclasses import dataclass

@@ -43,7 +43,7 @@ from slipstream.cpu_kernels.compiled.weight import (
 from slipstream.cpu_kernels.compiled.work_sharing import outline, run_items
 from slipstream.cpu_kernels.errors import expect_float32
 from slipstream.cpu_kernels.norm import RmsNorm
-from slipstream.cpu_kernels.reference.matmul import expect_one_source
+from slipstream.cpu_kernels.reference.matmul import check_source
 
 _NOTHING = np.empty(0, np.float32)
 _ZEROS = np.zeros(PANEL_ROWS, np.float32)
@@ -51,6 +51,8 @@ _SOURCES = {"silu": SILU, "gelu": GELU}
 _ROW_BLOCK_BYTES = 256 << 10  # packed rows that stay in a core's cache while panels pass by
 _PANEL_GROUP_BYTES = 128 << 10  # panels that stay there while tiles of rows pass by
 _LEAST_ITEM_BYTES = 32 << 10  # of weights: a microsecond, several times what taking an item costs
+_ITEMS_A_THREAD = 64
+_FEWEST_SHARED_ROWS = 4  # packing fewer is less work than sharing it
 _TILE_BYTES = 4 * PANEL_ROWS * TILE_ROWS[0]
 _scratch = threading.local()
 
@@ -70,11 +72,11 @@ def matmul(
     Quantised weights meet activations rounded to int8, 32 columns a scale. Row m of the result is
     bit-identical whatever M is.
     """
+    check_source(norm, activation)
     num_rows, columns = x.shape[0], weight.columns
     expect_float32("x", x, (num_rows, 2 * columns if activation else columns))
     expect_float32("out", out, (num_rows, weight.rows))
     source, norm_weight, eps = AS_IS, _NOTHING, 0.0
-    expect_one_source(norm, activation)
     if norm is not None:
         expect_float32("norm", norm.weight, (columns,))
         source, norm_weight, eps = NORM, norm.weight, norm.eps
@@ -151,7 +153,7 @@ def _matmul(
     num_threads,
 ):
     tiles = num_tiles(x.shape[0])
-    if x.shape[0] < 4:  # less work than sharing it
+    if x.shape[0] < _FEWEST_SHARED_ROWS:
         for t in range(tiles):
             pack_tile(t, x, source, norm_weight, eps, forms, packed)
     else:
@@ -162,8 +164,7 @@ def _matmul(
     row_blocks = -(-tiles // tiles_a_block)
     num_items = 0
     for part in range(table.shape[0]):
-        chunk = _panels_an_item(table[part], num_threads)
-        num_items += -(-table[part, NUM_PANELS] // chunk) * row_blocks
+        num_items += _num_chunks(table[part], num_threads) * row_blocks
     arguments = (
         table,
         num_threads,
@@ -184,7 +185,12 @@ def _matmul(
 def _panels_an_item(part, num_threads):
     """Few enough that a slow or busy core can get fewer items, enough that an item is worth it."""
     least = -(-_LEAST_ITEM_BYTES // part[PANEL_BYTES])
-    return max(least, -(-part[NUM_PANELS] // (num_threads * 64)))
+    return max(least, -(-part[NUM_PANELS] // (num_threads * _ITEMS_A_THREAD)))
+
+
+@kernel()
+def _num_chunks(part, num_threads):
+    return -(-part[NUM_PANELS] // _panels_an_item(part, num_threads))
 
 
 @kernel()
@@ -205,12 +211,11 @@ def _item(
     """Some panels of one part times one block of rows; items of the same panels follow."""
     row_blocks = -(-tiles // tiles_a_block)
     p = 0
-    chunk = _panels_an_item(table[p], num_threads)
-    while item >= -(-table[p, NUM_PANELS] // chunk) * row_blocks:
-        item -= -(-table[p, NUM_PANELS] // chunk) * row_blocks
+    while item >= _num_chunks(table[p], num_threads) * row_blocks:
+        item -= _num_chunks(table[p], num_threads) * row_blocks
         p += 1
-        chunk = _panels_an_item(table[p], num_threads)
-    part, first_panel = table[p], item // row_blocks * chunk
+    part, chunk = table[p], _panels_an_item(table[p], num_threads)
+    first_panel = item // row_blocks * chunk
     first_tile = item % row_blocks * tiles_a_block
     end_tile = min(first_tile + tiles_a_block, tiles)
     num_rows = out.shape[0]

@@ -1,4 +1,4 @@
-"""The matrix product's inner loop: one panel of 16 weight rows times 1, 2, 4 or 8 activation rows.
+"""The matrix product's inner loop: one panel of 16 weight rows times a tile of activation rows.
 
 The panel's bits are unpacked once for all activation rows. A row's sum is built in the same order
 whatever the other rows are, so its result does not depend on how many rows a step has.

@@ -28,7 +28,8 @@ from slipstream.cpu_kernels.compiled.vector import F32, I8, I32, LANES, Emitter,
 
 TILE_ROWS = (12, 8, 4, 2, 1)
 SCALE, LOW_SUM, HIGH_SUM, SUM = range(GROUPS, GROUPS + 4)  # words of a block
-BLOCK_BYTES = 4 * 12  # of one row
+BLOCK_WORDS = SUM + 1
+BLOCK_BYTES = 4 * BLOCK_WORDS  # of one row
 
 AS_IS, NORM, SILU, GELU = range(4)  # what is done to rows before they are packed
 QUANTISED, FLOAT = 1, 2  # bits: which forms are made
@@ -111,7 +112,7 @@ def quantize_row(_context, x, num_blocks, at, stride):
         x, num_blocks, at, stride = values
         e = Emitter(builder, INSTRUCTION_SETS["plain"])
         with e.loop(num_blocks) as b:
-            block = e.address(at, builder.mul(e.times(b, 12), stride))
+            block = e.address(at, builder.mul(e.times(b, BLOCK_WORDS), stride))
             _quantize_block(e, e.address(x, e.times(b, 4 * BLOCK_COLUMNS)), block, stride)
         return context.get_dummy_value()
 

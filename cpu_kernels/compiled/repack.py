@@ -80,54 +80,46 @@ def _quantized_filler(quant_type: QuantType) -> Any:
     name, block_bytes = quant_type.name, quant_type.block_bytes
     unit_columns, unit_bytes = form.unit_columns, form.unit_bytes
     num_scales, num_subs, sub_rows = 1 + form.has_minimum, form.num_sub_blocks, form.num_sub_rows
-    subs_at, planes_at, planes = form.sub_scales_at, form.planes_at, form.planes
+    subs_at, planes_at, plane_bytes = form.sub_scales_at, form.planes_at, form.block_bytes
+    # One constant each, so that the loops over a plane's bits unroll; 0 where there is no second.
+    low_width, high_width = (*form.planes, 0)[:2]
 
     @kernel()
     def fill(raw, panels, first, end):
         q = np.empty(unit_columns, np.uint8)
         scales = np.empty(2, np.uint16)
         subs = np.empty((2, 16), np.uint8)
+        fours, words, halves = q.view(np.uint32), panels.view(np.uint32), panels.view(np.uint16)
         for p in range(first, end):
             for r in range(min(PANEL_ROWS, raw.shape[0] - p * PANEL_ROWS)):
                 row = raw[p * PANEL_ROWS + r]
                 for u in range(row.shape[0] // block_bytes):
                     unpack_block(name, row, u * block_bytes, q, scales, subs)
-                    unit = panels[p, u * unit_bytes : (u + 1) * unit_bytes]
-                    _place_scales(unit, r, scales[:num_scales])
-                    _place_sub_scales(unit[subs_at:], r, subs[:sub_rows, :num_subs])
-                    _place_planes(unit[planes_at:], r, q, planes)
+                    unit = u * unit_bytes
+                    for i in range(num_scales):
+                        halves[p, unit // 2 + i * PANEL_ROWS + r] = scales[i]
+                    for i in range(sub_rows):
+                        for j in range(num_subs):
+                            at = unit + subs_at + (i * num_subs + j) * PANEL_ROWS + r
+                            panels[p, at] = subs[i, j]
+                    for block in range(unit_columns // BLOCK_COLUMNS):
+                        at = (unit + planes_at + block * plane_bytes) // 4 + r
+                        _place_plane(words, p, at, fours, block, 0, low_width)
+                        if high_width:
+                            at += low_width * PANEL_ROWS
+                            _place_plane(words, p, at, fours, block, low_width, high_width)
 
     return fill
 
 
 @register_jitable
-def _place_scales(unit, r, scales):
-    for i in range(len(scales)):
-        unit[(i * PANEL_ROWS + r) * 2] = scales[i] & 0xFF
-        unit[(i * PANEL_ROWS + r) * 2 + 1] = scales[i] >> 8
-
-
-@register_jitable
-def _place_sub_scales(rows, r, subs):
-    for i in range(subs.shape[0]):
-        for j in range(subs.shape[1]):
-            rows[(i * subs.shape[1] + j) * PANEL_ROWS + r] = subs[i, j]
-
-
-@register_jitable
-def _place_planes(block, r, q, planes):
-    """Spread the bits of row r over the planes of each block of 32 columns."""
-    at = 0
-    for first in range(0, len(q), BLOCK_COLUMNS):
-        shift = 0
-        for width in planes:
-            groups = 8 // width
-            for v in range(GROUPS // groups):
-                for j in range(4):
-                    byte = 0
-                    for g in range(groups):
-                        bits = q[first + 4 * (v * groups + g) + j] >> shift
-                        byte |= (bits & ((1 << width) - 1)) << (g * width)
-                    block[at + 64 * v + 4 * r + j] = byte
-            at += 64 * width
-            shift += width
+def _place_plane(words, p, at, fours, block, shift, width):
+    """Put `width` bits from bit `shift` of a block's 32 columns into their plane, 4 at a time."""
+    groups = 8 // width
+    mask = np.uint32(((1 << width) - 1) * 0x01010101)
+    for v in range(GROUPS // groups):
+        word = np.uint32(0)
+        for g in range(groups):
+            bits = (fours[block * GROUPS + v * groups + g] >> np.uint32(shift)) & mask
+            word |= bits << np.uint32(g * width)
+        words[p, at + PANEL_ROWS * v] = word

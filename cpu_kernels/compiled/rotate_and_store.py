@@ -14,15 +14,17 @@ from slipstream.cpu_kernels.compiled.cache import kernel
 from slipstream.cpu_kernels.compiled.rms_norm import norm_row
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
 from slipstream.cpu_kernels.compiled.work_sharing import outline, run_items
-from slipstream.cpu_kernels.kv_pages import BLOCK_DIMENSIONS, KVPages
+from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS, KVPages, KVWord
 from slipstream.cpu_kernels.norm import RmsNorm
 from slipstream.cpu_kernels.reference.rotate_and_store import check_rotate_and_store
 
 _NOTHING = np.empty(0, np.float32)
 _ROWS_AN_ITEM = 8
 _TOO_LARGE = np.float32(65520.0)  # rounds to infinity in float16
-# Words of `KVPages.table`.
-_KEYS, _VALUES, _KEY_SCALES, _VALUE_SCALES, _NUM_HEADS, _HEAD_SIZE, _PAGE_SIZE, _IS_INT8 = range(8)
+_KEYS, _VALUES = int(KVWord.KEYS), int(KVWord.VALUES)
+_KEY_SCALES, _VALUE_SCALES = int(KVWord.KEY_SCALES), int(KVWord.VALUE_SCALES)
+_NUM_HEADS, _HEAD_SIZE = int(KVWord.NUM_HEADS), int(KVWord.HEAD_SIZE)
+_PAGE_SIZE, _IS_INT8 = int(KVWord.PAGE_SIZE), int(KVWord.IS_INT8)
 
 
 def rotate_and_store(
@@ -123,7 +125,7 @@ def _rows(
             if kv[_IS_INT8]:
                 _store_int8(key, value, kv, page * num_kv_heads + h, offset)
             else:
-                _store_half(key, value, kv, page * num_kv_heads + h, offset)
+                _store_float16(key, value, kv, page * num_kv_heads + h, offset)
 
 
 @kernel()
@@ -145,7 +147,7 @@ def _norm_and_rotate(
 
 
 @kernel()
-def _store_half(key, value, kv, page, offset):
+def _store_float16(key, value, kv, page, offset):
     """`page` counts pages of one head."""
     size, page_size = kv[_HEAD_SIZE], kv[_PAGE_SIZE]
     key_at = kv[_KEYS] + 2 * (page * size * page_size + offset)
@@ -158,19 +160,19 @@ def _store_half(key, value, kv, page, offset):
 @kernel(error_model="numpy")
 def _store_int8(key, value, kv, page, offset):
     size, page_size = kv[_HEAD_SIZE], kv[_PAGE_SIZE]
-    blocks = size // BLOCK_DIMENSIONS
+    blocks = size // KV_BLOCK_DIMENSIONS
     for b in range(blocks):
-        first = b * BLOCK_DIMENSIONS
+        first = b * KV_BLOCK_DIMENSIONS
         scale_at = kv[_KEY_SCALES] + 2 * ((page * blocks + b) * page_size + offset)
         inverse = _store_scale(key, first, np.uint64(scale_at))
-        for d in range(first, first + BLOCK_DIMENSIONS):
+        for d in range(first, first + KV_BLOCK_DIMENSIONS):
             word = (page * (size // 4) + d // 4) * page_size + offset
             number = to_int32(round_f32(key[d] * inverse)) + np.int32(128)
             store_byte(np.uint64(kv[_KEYS] + 4 * word + d % 4), number)
         token = page * page_size + offset
         scale_at = kv[_VALUE_SCALES] + 2 * (token * blocks + b)
         inverse = _store_scale(value, first, np.uint64(scale_at))
-        for d in range(first, first + BLOCK_DIMENSIONS):
+        for d in range(first, first + KV_BLOCK_DIMENSIONS):
             number = to_int32(round_f32(value[d] * inverse))
             store_byte(np.uint64(kv[_VALUES] + token * size + d), number)
 
@@ -179,7 +181,7 @@ def _store_int8(key, value, kv, page, offset):
 def _store_scale(numbers, first, at):
     """Write the scale of 32 numbers; returns what they are multiplied with."""
     largest = np.float32(0.0)
-    for d in range(first, first + BLOCK_DIMENSIONS):
+    for d in range(first, first + KV_BLOCK_DIMENSIONS):
         size = abs(numbers[d])
         largest = size if size > largest or size != size else largest
     scale = largest / np.float32(127.0)

@@ -4,7 +4,8 @@ A kernel body is an ordinary Python function that runs once, when Numba compiles
 `Emitter`, and each call emits vector instructions. Python loops therefore unroll, Python `if`s
 choose at compile time, and `emitter.loop` makes a real loop. Values are 16 lanes of 32 bits or 64
 bytes, one 512-bit register; LLVM splits them where the host's registers are narrower, so one
-memory layout and one kernel text serve every host. Only the byte dot product is chosen by hand.
+memory layout and one kernel text serve every host. Only byte dot product and look-up are
+chosen by hand.
 """
 
 from collections.abc import Callable, Iterator
@@ -141,9 +142,9 @@ class Emitter:
         """The float16 at `address` as a float32 scalar."""
         return self.builder.fpext(self.load(F16, address), F32)
 
-    def max_float(self, a: ir.Value, b: "Variable") -> ir.Value:
+    def max_float(self, a: ir.Value, b: ir.Value) -> ir.Value:
         """The larger of float32 lanes; `b` where `a` is NaN."""
-        return self.builder.select(self.builder.fcmp_ordered(">", a, b.get()), a, b.get())
+        return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
     def highest_float(self, value: ir.Value) -> ir.Value:
         """The largest of 16 float32 lanes."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from slipstream.cpu_kernels.errors import expect_float32, expect_multiple
-from slipstream.cpu_kernels.kv_pages import BLOCK_DIMENSIONS, KVPages
+from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS, KVPages
 from slipstream.cpu_kernels.visibility import Visibility
 
 
@@ -48,8 +48,8 @@ def read_pages(
     key_scales = pages.key_scales[page_ids, :, :, offsets].astype(np.float64)
     value_scales = pages.value_scales[page_ids, :, offsets].astype(np.float64)
     return (
-        signed * np.repeat(key_scales, BLOCK_DIMENSIONS, axis=-1),
-        values * np.repeat(value_scales, BLOCK_DIMENSIONS, axis=-1),
+        signed * np.repeat(key_scales, KV_BLOCK_DIMENSIONS, axis=-1),
+        values * np.repeat(value_scales, KV_BLOCK_DIMENSIONS, axis=-1),
     )
 
 

@@ -29,11 +29,11 @@ def matmul(
     out    : (M, N) float32, C-contiguous, written and returned
     Raises ShapeError when shapes do not fit, ValueError for an unknown activation or for both.
     """
-    columns = weight.columns * (2 if activation else 1)
+    check_source(norm, activation)
+    columns = weight.columns * (1 if activation is None else 2)
     expect_shape("x", x.shape, (x.shape[0], columns))
     expect_shape("out", out.shape, (x.shape[0], weight.rows))
     h = x.astype(np.float64)
-    expect_one_source(norm, activation)
     if norm is not None:
         h = rms_norm(h, norm, out=np.empty_like(h))
     if activation is not None:
@@ -47,7 +47,7 @@ def matmul(
     return out
 
 
-def expect_one_source(norm: RmsNorm | None, activation: str | None) -> None:
+def check_source(norm: RmsNorm | None, activation: str | None) -> None:
     """Raise ValueError for a norm together with an activation, or an unknown one."""
     if norm is not None and activation is not None:
         raise ValueError("matmul: expected a norm or an activation, got both")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from slipstream.cpu_kernels.errors import expect_float32, expect_shape
-from slipstream.cpu_kernels.kv_pages import BLOCK_DIMENSIONS, KVPages
+from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS, KVPages
 from slipstream.cpu_kernels.norm import RmsNorm
 from slipstream.cpu_kernels.reference.rms_norm import rms_norm
 from slipstream.cpu_kernels.reference.rope import rope
@@ -69,7 +69,7 @@ def _store_int8(
 
 def _quantize(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(M, K, D) to int16 quants of that shape and (M, K, D / 32) float16 scales."""
-    blocks = numbers.reshape(*numbers.shape[:-1], -1, BLOCK_DIMENSIONS)
+    blocks = numbers.reshape(*numbers.shape[:-1], -1, KV_BLOCK_DIMENSIONS)
     largest = np.abs(blocks).max(axis=-1, keepdims=True)
     inverse = np.divide(127, largest, out=np.zeros_like(largest), where=largest > 0)
     quants = np.nan_to_num(np.rint(blocks * inverse)).astype(np.int16)

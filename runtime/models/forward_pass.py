@@ -12,7 +12,6 @@ from slipstream.runtime.models.rope import RopeTable
 from slipstream.runtime.models.weights import Embedding
 from slipstream.runtime.step_batch import StepBatch
 
-
 _MOST_VIEWS = 256  # steps of every size would keep one each
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from slipstream.cpu_kernels import KVPages, reference
-from slipstream.cpu_kernels.kv_pages import BLOCK_DIMENSIONS
+from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS
 
 DTYPES = ("float16", "int8")
 _ARRAYS = ("keys", "values", "key_scales", "value_scales")
@@ -63,7 +63,7 @@ def break_number(
     array = getattr(pages, what)
     if pages.quantised:
         array = getattr(pages, {"keys": "key_scales", "values": "value_scales"}[what])
-        dimension //= BLOCK_DIMENSIONS
+        dimension //= KV_BLOCK_DIMENSIONS
     if what == "keys":
         array[page, 0, dimension, offset] = poison
     else:
