@@ -33,6 +33,9 @@ class Options:
         """Raises OptionError for a value that can't be met."""
         for name, rule in _RULES.items():
             object.__setattr__(self, name, rule.check(name, getattr(self, name)))
+        for name in ("kv", "speculate"):
+            if not isinstance(getattr(self, name), str | bool):
+                raise OptionError(f"{name} must be a text, got {getattr(self, name)!r}")
         if self.kv != "auto" and self.kv not in KV_DTYPES:
             raise OptionError(
                 f"kv: expected one of auto, {', '.join(KV_DTYPES)}, how keys and values are "

@@ -251,3 +251,10 @@ def test_an_instruction_set_that_this_cpu_lacks_is_named(name: str, llm: LLM) ->
     assert done.returncode == 1
     assert f"got '{name}'" in done.stderr.splitlines()[-1]
     assert "OptionError" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("options", [{"kv": ["q8_0"]}, {"kv": {}}, {"speculate": np.zeros(2)}])
+def test_options_of_another_type_are_named(options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(OptionError, match=f"{name} must be a text"):
+        Options(**options)

@@ -8,7 +8,7 @@ from pathlib import Path
 from slipstream.cpu_kernels.compiled.dot_rate import MULTIPLY_ADDS_A_TURN, dots
 from slipstream.runtime.checkpoint import ModelFile
 
-_TURNS, _RUNS = 2_000_000, 5  # some milliseconds each
+_TURNS, _RUNS = 2_000_000, 20  # some milliseconds each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

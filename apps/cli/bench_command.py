@@ -94,6 +94,9 @@ def bench_command(
     llama.cpp is measured through llama-cpp-python (`pip install 'slipstream[llamacpp]'`) with keys
     and values stored as here. Close other programs first.
     """
+    from slipstream.runtime.backends import load_backend
+
+    load_backend()  # says what is wrong with its environment, before anything imports a kernel
     from slipstream.apps.bench.ceilings import Ceilings
     from slipstream.apps.bench.curves import PREFILL_SIZES, curve_rows
     from slipstream.apps.bench.report import cold_rows, report, rows

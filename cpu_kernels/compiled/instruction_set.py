@@ -62,7 +62,11 @@ def chosen_instruction_set() -> str:
 
     Raises ValueError when the host can't run that one.
     """
-    return checked(os.environ.get(ENVIRONMENT) or runnable()[0])
+    named = os.environ.get(ENVIRONMENT)
+    try:
+        return checked(named or runnable()[0])
+    except ValueError as error:
+        raise ValueError(f"{ENVIRONMENT}: {error}") from None
 
 
 def checked(name: str) -> str:
