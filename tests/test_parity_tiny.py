@@ -126,5 +126,5 @@ def test_agrees_with_llama_cpp(tmp_path: Path, case: dict[str, Any]) -> None:
     # leads by more than rounding can decide must ours be the same.
     best, second = np.sort(theirs, axis=1)[:, :-3:-1].T
     decided = best - second > 8 * np.sqrt(np.mean((ours - theirs) ** 2))
-    assert decided.mean() > 0.4
+    assert decided.mean() > 0.5
     assert (ours.argmax(axis=1) == theirs.argmax(axis=1))[decided].all()
