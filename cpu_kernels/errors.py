@@ -1,6 +1,7 @@
 """The one error that kernels raise."""
 
 import numpy as np
+import numpy.typing as npt
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -26,12 +27,17 @@ def expect_float32(name: str, got: np.ndarray, shape: tuple[int, ...]) -> None:
 
     For code that reads by address and would take anything else for float32 numbers.
     """
-    if got.shape == shape and got.dtype == _FLOAT32 and got.flags.c_contiguous:
+    expect_array(name, got, _FLOAT32, shape)
+
+
+def expect_array(name: str, got: np.ndarray, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
+    """Raise ShapeError unless `got` has this shape and is C-contiguous of this dtype."""
+    if got.shape == shape and got.dtype == dtype and got.flags.c_contiguous:
         return
     layout = "C-contiguous" if got.flags.c_contiguous else "not C-contiguous"
     raise ShapeError(
-        f"{name}: expected C-contiguous float32 of shape {shape}, got {layout} {got.dtype} of "
-        f"shape {got.shape}"
+        f"{name}: expected C-contiguous {np.dtype(dtype)} of shape {shape}, got {layout} "
+        f"{got.dtype} of shape {got.shape}"
     )
 
 

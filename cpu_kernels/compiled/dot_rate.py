@@ -1,43 +1,15 @@
 """This host's dot product by itself: timed, it is the ceiling of every matrix product."""
 
-from typing import Any
+import numpy as np
 
-from numba import types
-from numba.extending import intrinsic
+from slipstream.cpu_kernels.compiled.kernel_library import load_kernel
 
-from slipstream.cpu_kernels.compiled.cache import kernel
-from slipstream.cpu_kernels.compiled.instruction_set import (
-    INSTRUCTION_SETS,
-    chosen_instruction_set,
-)
-from slipstream.cpu_kernels.compiled.vector import BYTES, I32, LANES, Emitter, Variable
-
-_CHAINS = 12  # sums that do not wait for one another: more than any latency
-MULTIPLY_ADDS_A_TURN = _CHAINS * 4 * LANES
-_INSTRUCTION_SET = chosen_instruction_set()
+CHAINS = 12  # sums that do not wait for one another: more than any latency
+MULTIPLY_ADDS_A_TURN = CHAINS * 64  # a vector's bytes
 
 
-@intrinsic(prefer_literal=True)
-def _emit_dots(_context, instruction_set, turns):
-    isa = INSTRUCTION_SETS[instruction_set.literal_value]
-
-    def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-        e = Emitter(builder, isa)
-        sums = [Variable(e, e.ints(chain)) for chain in range(_CHAINS)]
-        with e.loop(values[1]) as turn:
-            # What changes from turn to turn can't be computed once.
-            x = builder.bitcast(e.splat(builder.trunc(turn, I32)), BYTES)
-            for total in sums:
-                total.set(e.dot4(total.get(), x, x, largest=127))
-        result = sums[0].get()
-        for total in sums[1:]:
-            result = builder.xor(result, total.get())
-        return e.total(result)
-
-    return types.int32(instruction_set, types.int64), generate
-
-
-@kernel()
 def dots(turns: int) -> int:
-    """`turns` times MULTIPLY_ADDS_A_TURN products of bytes, added."""
-    return _emit_dots(_INSTRUCTION_SET, turns)
+    """`turns` times MULTIPLY_ADDS_A_TURN products of bytes, on this thread; their sum."""
+    total = np.zeros(1, np.int32)
+    load_kernel("dot_rate.dots").call(total.ctypes.data, turns)
+    return int(total[0])

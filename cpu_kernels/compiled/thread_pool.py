@@ -2,15 +2,12 @@
 
 import os
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import numpy as np
-
-from slipstream.cpu_kernels.compiled.addresses import aligned_empty
-from slipstream.cpu_kernels.compiled.work_sharing import LIMIT, STATE_WORDS, work
-
-_PATIENCE = 20_000  # looks of about 25 ns: 0.5 ms, longer than the gap between two steps
+from slipstream.cpu_kernels.compiled.call import Call
+from slipstream.cpu_kernels.compiled.kernel_library import load_kernel
+from slipstream.cpu_kernels.compiled.worker_state import LIMIT, new_state
 
 
 class ThreadPool:
@@ -18,10 +15,10 @@ class ThreadPool:
 
     def __init__(self) -> None:
         self.num_threads = 1
-        self._state = _new_state()
+        self._state = new_state()
         self._address = self._state.ctypes.data
         self._in_use = threading.Lock()
-        self._alone = threading.local()
+        self._own = threading.local()
         self._wake = threading.Condition()
         self._num_asleep = 0
         self._workers: list[threading.Thread] = []
@@ -44,22 +41,35 @@ class ThreadPool:
                 self._workers.append(worker)
                 worker.start()
 
-    def run(self, op: Callable[..., None], *arguments: Any) -> None:
-        """op(state, *arguments), with the workers' help unless another thread's op has it."""
+    def run(self, call: Call) -> None:
+        """Run a call with the workers' help, unless another thread's call has it."""
+        noted = getattr(self._own, "noted", None)
+        if noted is not None:
+            noted.append(call)
         if not self._in_use.acquire(blocking=False):
-            op(self._own_state(), *arguments)
+            call.run(self._own_state())
             return
         try:
             if self._num_asleep:
                 with self._wake:
                     self._wake.notify_all()
-            op(self._address, *arguments)
+            call.run(self._address)
         finally:
             self._in_use.release()
 
+    @contextmanager
+    def noting(self) -> Iterator[list[Call]]:
+        """The calls that this thread runs meanwhile, in their order."""
+        self._own.noted = []
+        try:
+            yield self._own.noted
+        finally:
+            self._own.noted = None
+
     def _work(self, rank: int) -> None:
+        work = load_kernel("work_sharing.work")
         while True:
-            work(self._address, rank, _PATIENCE)
+            work.call(self._address, rank)
             with self._wake:
                 self._num_asleep += 1
                 self._wake.wait()
@@ -67,15 +77,9 @@ class ThreadPool:
 
     def _own_state(self) -> int:
         """Address of a state that only this thread knows: it runs all items itself."""
-        if not hasattr(self._alone, "state"):
-            self._alone.state = _new_state()
-        return int(self._alone.state.ctypes.data)
-
-
-def _new_state() -> np.ndarray:
-    state = aligned_empty(8 * STATE_WORDS).view(np.int64)
-    state[:] = 0
-    return state
+        if not hasattr(self._own, "state"):
+            self._own.state = new_state()
+        return int(self._own.state.ctypes.data)
 
 
 POOL = ThreadPool()

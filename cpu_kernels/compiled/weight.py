@@ -6,7 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from slipstream.cpu_kernels.compiled.matmul_tile_kernels import tile_addresses
+from slipstream.cpu_kernels.compiled.instruction_set import checked, chosen_instruction_set
+from slipstream.cpu_kernels.compiled.kernel_library import load_kernel
 from slipstream.cpu_kernels.compiled.packed_rows import FLOAT, QUANTISED, TILE_ROWS
 from slipstream.cpu_kernels.compiled.panel_format import PANEL_ROWS
 from slipstream.cpu_kernels.compiled.repack import panel_bytes, repack
@@ -15,7 +16,7 @@ from slipstream.cpu_kernels.quant_types import QuantType
 
 # Words of a part in `Weight.table`.
 PANELS, PANEL_BYTES, NUM_PANELS, ROWS, FIRST_ROW, FORM, TILES = range(7)
-_WORDS = TILES + len(TILE_ROWS)
+PART_WORDS = TILES + len(TILE_ROWS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ class Weight:
     @cached_property
     def table(self) -> np.ndarray:
         """(parts, words) int64: the parts as kernels find them."""
-        table = np.zeros((len(self.parts), _WORDS), np.int64)
+        table = np.zeros((len(self.parts), PART_WORDS), np.int64)
         first_row = 0
         for words, part in zip(table, self.parts, strict=True):
             words[PANELS] = part.panels.ctypes.data
@@ -97,6 +98,16 @@ def stack_weights(weights: Sequence[Weight]) -> Weight:
         raise ShapeError(f"weights: expected as many columns in each, got {sorted(columns)}")
     parts = tuple(part for weight in weights for part in weight.parts)
     return Weight(parts=parts, columns=columns.pop())
+
+
+def tile_addresses(quant_type: QuantType, instruction_set: str | None = None) -> np.ndarray:
+    """Addresses of the kernels for each of `TILE_ROWS`, uint64.
+
+    Raises ValueError when this host can't run `instruction_set`; None takes the chosen one.
+    """
+    chosen = checked(instruction_set) if instruction_set else chosen_instruction_set()
+    tiles = [load_kernel("matmul_tile.tile", quant_type.name, m, chosen) for m in TILE_ROWS]
+    return np.array([tile.address for tile in tiles], np.uint64)
 
 
 def weight_bytes(quant_type: QuantType, rows: int, columns: int) -> int:

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS
 from slipstream.cpu_kernels.compiled.packed_rows import BLOCK_WORDS, SCALE, SUM
 from slipstream.cpu_kernels.compiled.panel_format import GROUPS
-from slipstream.cpu_kernels.compiled.vector import (
+from slipstream.cpu_kernels.compiled.kernels.vector import (
     BYTES,
     F32,
     I8,
@@ -42,7 +42,7 @@ def prefetch_bytes(_context, address, num_bytes):
             e.prefetch(e.address(values[0], e.times(line, 64)))
         return context.get_dummy_value()
 
-    return types.void(types.uint64, types.uint64), generate
+    return types.void(types.int64, types.int64), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -70,7 +70,7 @@ def score_keys(_context, num_vectors, keys, key_stride, queries, num_dims, score
         _store_scores(e, totals, scores, score_stride)
         return context.get_dummy_value()
 
-    return types.void(num_vectors, *[types.uint64] * 6), generate
+    return types.void(num_vectors, *[types.int64] * 6), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -118,7 +118,7 @@ def score_keys_int8(
         _store_scores(e, totals, *values[7:])
         return context.get_dummy_value()
 
-    return types.void(instruction_set, *[types.uint64] * 8), generate
+    return types.void(instruction_set, *[types.int64] * 8), generate
 
 
 def _accumulators(e: Emitter, count: int) -> list[list[Variable]]:
@@ -165,13 +165,13 @@ def soften(_context, scores, num_vectors):
         total = builder.sitofp(e.total_long(sums.get()), F32)
         return builder.fmul(total, ir.Constant(F32, 2.0**-40))
 
-    return types.float32(types.uint64, types.uint64), generate
+    return types.float32(types.int64, types.int64), generate
 
 
-@intrinsic(prefer_literal=True)
+@intrinsic
 def weigh_values(
     _context,
-    num_vectors,
+    is_wide,
     is_int8,
     values,
     value_stride,
@@ -185,23 +185,25 @@ def weigh_values(
 ):
     """out[r, 0:16n] += sum over keys j of weights[r, j] * values[j, 0:16n], for 4 queries.
 
-    num_vectors : n, a literal
+    is_wide : whether n is WIDE, else 1
     values  : address of (num_keys, 16n) float16 or int8, rows `value_stride` bytes apart
     scales  : address of (num_keys, n / 2) float16, rows `scale_stride` bytes apart; for int8 only
     weights : address of (4, num_keys) float32, rows `weight_stride` bytes apart
     out     : address of (4, 16n) float32, rows `out_stride` bytes apart
     """
-    count = num_vectors.literal_value
 
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, given: Any) -> ir.Value:
         e = Emitter(builder, INSTRUCTION_SETS["plain"])
-        with builder.if_else(given[1]) as (then, otherwise):
-            for branch, load in ((then, _int8_values), (otherwise, _half_values)):
-                with branch:
-                    _weigh(e, count, load, *given[2:])
+        is_wide, is_int8, *places = given
+        with builder.if_else(is_wide) as widths:
+            for width, count in zip(widths, (WIDE, 1), strict=True):
+                with width, builder.if_else(is_int8) as kinds:
+                    for kind, load in zip(kinds, (_int8_values, _half_values), strict=True):
+                        with kind:
+                            _weigh(e, count, load, *places)
         return context.get_dummy_value()
 
-    return types.void(num_vectors, types.boolean, *[types.uint64] * 9), generate
+    return types.void(types.boolean, types.boolean, *[types.int64] * 9), generate
 
 
 def _weigh(

@@ -4,10 +4,6 @@ An op is done when its items are done, not when every thread has come by. A work
 has put aside, or that has not woken yet, holds nobody up unless it has an item in hand. (With
 OpenMP's join each op on a busy machine waits for every thread: 16 ms instead of 0.5 ms, measured on
 2 cores with one other process at work.)
-
-The state is a block of int64 words that all threads know by address. The ticket has the op's
-number in its high half and the items that are left in its low half, so that a worker that was put
-aside can't take an item of one op for one of the next.
 """
 
 from llvmlite import binding, ir
@@ -15,28 +11,38 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from slipstream.cpu_kernels.compiled.cache import kernel
+from slipstream.cpu_kernels.compiled.kernels.addresses import record_at, words_at
+from slipstream.cpu_kernels.compiled.kernels.compile import kernel
+from slipstream.cpu_kernels.compiled.records import PROGRAM
+from slipstream.cpu_kernels.compiled.worker_state import (
+    DONE,
+    FUNCTION,
+    LIMIT,
+    NUM_ITEMS,
+    OP,
+    RECORD,
+    TICKET,
+)
 
-STATE_WORDS = 64  # each used word has a cache line of its own
-TICKET, DONE, OP, FUNCTION, DATA, NUM_ITEMS, LIMIT = (8 * 8 * line for line in range(7))
+_program_at = record_at(PROGRAM)
 _LEFT = (1 << 32) - 1
 
+_PATIENCE = 20_000  # looks of about 25 ns: 0.5 ms, longer than the gap between two steps
 _X86_PAUSE = "llvm.x86.sse2.pause"
 _WORD = ir.IntType(64)
-_BYTE_POINTER = ir.IntType(8).as_pointer()
-_ITEM_FUNCTION = ir.FunctionType(ir.VoidType(), [_WORD, _BYTE_POINTER])
+_FUNCTION = ir.FunctionType(ir.VoidType(), [_WORD, _WORD])
 
 
 @kernel()
-def run_items(state, item_function, num_items):
-    """Run item_function for 0 .. num_items - 1 on this thread and the workers of `state`.
+def run_items(state, function, record, num_items):
+    """Run function(item, record) for 0 .. num_items - 1 on this thread and the workers of `state`.
 
-    item_function : what `outline` returned
+    function : what `item_function` returned
     """
-    store_word(state + FUNCTION, item_function[0])
-    store_word(state + DATA, item_function[1])
-    store_word(state + NUM_ITEMS, types.int64(num_items))
-    store_word(state + DONE, types.int64(0))
+    store_word(state + FUNCTION, function)
+    store_word(state + RECORD, record)
+    store_word(state + NUM_ITEMS, num_items)
+    store_word(state + DONE, 0)
     op = load_word(state + OP) + 1
     store_word(state + OP, op)
     store_word(state + TICKET, (op << 32) | num_items)
@@ -55,7 +61,7 @@ def take_item(state):
         if seen == ticket:
             # The op can't end before this item: its words below stay what they are.
             item = load_word(state + NUM_ITEMS) - (ticket & _LEFT)
-            call_item(load_word(state + FUNCTION), item, load_word(state + DATA))
+            call_address(load_word(state + FUNCTION), item, load_word(state + RECORD))
             add_word(state + DONE, 1)
             return True
         ticket = seen
@@ -63,10 +69,10 @@ def take_item(state):
 
 
 @kernel()
-def work(state, rank, patience):
-    """A worker's turn: run items until there were none for `patience` looks."""
+def work(state, rank):
+    """A worker's turn: run items until there were none for some time."""
     looks = 0
-    while looks < patience and rank < load_word(state + LIMIT):
+    while looks < _PATIENCE and rank < load_word(state + LIMIT):
         if take_item(state):
             looks = 0
         else:
@@ -74,49 +80,41 @@ def work(state, rank, patience):
             pause()
 
 
+@kernel()
+def run_program(state, record):
+    """Run the kernels of a program, each with its record, one after the other."""
+    program = _program_at(record)
+    calls = words_at(program.calls, (program.num_calls, 2))
+    for i in range(program.num_calls):
+        call_address(calls[i, 0], state, calls[i, 1])
+
+
 @intrinsic
-def outline(typingctx, body, arguments):
-    """(function, data) addresses with which `run_items` can call body(item, *arguments).
+def item_function(_context, body):
+    """Address of body(item, record), for `run_items`."""
+    signature = types.void(types.int64, types.int64)
 
-    `arguments` is a tuple; whoever called this op keeps the arrays in it alive, so none may have
-    been made inside it. The data lives in this function's frame.
-    """
-    signature = body.get_call_type(typingctx, (types.int64, *arguments.types), {})
-
-    def generate(context, builder, _signature, values):
+    def generate(context, builder, _signature, _values):
+        body.dispatcher.compile(signature.args)
         compiled = body.dispatcher.overloads[signature.args]
         context.active_code_library.add_linking_library(compiled.library)
-        members = cgutils.unpack_tuple(builder, values[1], len(arguments))
-        frame_type = ir.LiteralStructType([member.type for member in members])
-        frame = cgutils.alloca_once(builder, frame_type)
-        for index, member in enumerate(members):
-            builder.store(member, cgutils.gep_inbounds(builder, frame, 0, index))
         name = f"{compiled.fndesc.mangled_name}.item"
-        function = ir.Function(builder.module, _ITEM_FUNCTION, name)
+        function = ir.Function(builder.module, _FUNCTION, name)
         function.linkage = "internal"
         inner = ir.IRBuilder(function.append_basic_block())
-        known = inner.bitcast(function.args[1], frame_type.as_pointer())
-        held = [
-            inner.load(cgutils.gep_inbounds(inner, known, 0, index))
-            for index in range(len(members))
-        ]
-        context.call_internal_no_propagate(
-            inner, compiled.fndesc, signature, [function.args[0], *held]
-        )
+        context.call_internal_no_propagate(inner, compiled.fndesc, signature, function.args)
         inner.ret_void()
-        addresses = [builder.ptrtoint(pointer, _WORD) for pointer in (function, frame)]
-        return context.make_tuple(builder, types.UniTuple(types.int64, 2), addresses)
+        return builder.ptrtoint(function, _WORD)
 
-    return types.UniTuple(types.int64, 2)(body, arguments), generate
+    return types.int64(body), generate
 
 
 @intrinsic
-def call_item(_context, function, item, data):
-    """Call an outlined function."""
+def call_address(_context, function, first, second):
+    """Call function(int64, int64)."""
 
     def generate(context, builder, _signature, values):
-        callee = builder.inttoptr(values[0], _ITEM_FUNCTION.as_pointer())
-        builder.call(callee, [values[1], builder.inttoptr(values[2], _BYTE_POINTER)])
+        builder.call(builder.inttoptr(values[0], _FUNCTION.as_pointer()), values[1:])
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate

@@ -11,6 +11,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS
+from slipstream.cpu_kernels.compiled.kernels.compile import kernel
 from slipstream.cpu_kernels.compiled.packed_rows import BLOCK_BYTES, LOW_SUM, SCALE, SUM
 from slipstream.cpu_kernels.compiled.panel_format import (
     BLOCK_COLUMNS,
@@ -19,7 +20,7 @@ from slipstream.cpu_kernels.compiled.panel_format import (
     PANEL_FORMATS,
     PanelFormat,
 )
-from slipstream.cpu_kernels.compiled.vector import BYTES, LANES, Emitter, F32x16, Variable
+from slipstream.cpu_kernels.compiled.kernels.vector import BYTES, LANES, Emitter, F32x16, Variable
 from slipstream.cpu_kernels.quant_types import QuantType
 
 _PREFETCH_BYTES = 8192  # ahead: memory answers while 8 rows are multiplied; 2,048 were too few
@@ -28,7 +29,29 @@ _CACHE_LINE = 64
 # panel, columns, packed rows, bias, addend, its row stride, out, its row stride: addresses and
 # byte strides, all 64-bit.
 TILE_ARGUMENTS = 8
-TILE_SIGNATURE = types.void(*[types.uint64] * TILE_ARGUMENTS)
+TILE_SIGNATURE = types.void(*[types.int64] * TILE_ARGUMENTS)
+
+
+def tile(quant_type: str, num_rows: int, instruction_set: str) -> Any:
+    """The kernel for so many activation rows."""
+
+    @kernel()
+    def times_panel(panel, columns, rows, bias, addend, addend_stride, out, out_stride):
+        emit_tile(
+            quant_type,
+            num_rows,
+            instruction_set,
+            panel,
+            columns,
+            rows,
+            bias,
+            addend,
+            addend_stride,
+            out,
+            out_stride,
+        )
+
+    return times_panel
 
 
 @intrinsic(prefer_literal=True)

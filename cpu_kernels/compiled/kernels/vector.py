@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from llvmlite import ir
 from numba.core import cgutils
 
-from slipstream.cpu_kernels.compiled.exponential import (
+from slipstream.cpu_kernels.compiled.kernels.exponential import (
     HIGHEST,
     LN2_HIGH,
     LN2_LOW,

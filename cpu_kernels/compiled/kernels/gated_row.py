@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from slipstream.cpu_kernels.compiled.cache import kernel
-from slipstream.cpu_kernels.compiled.exponential import exp_f32
+from slipstream.cpu_kernels.compiled.kernels.compile import kernel
+from slipstream.cpu_kernels.compiled.kernels.exponential import exp_f32
 
 _GELU_LINEAR = np.float32(2 * np.sqrt(2 / np.pi))
 _GELU_CUBIC = np.float32(2 * np.sqrt(2 / np.pi) * 0.044715)
 
 
-@kernel(fastmath={"contract", "nsz"}, error_model="numpy")
+@kernel(fastmath={"contract", "nsz"})
 def gated_row(gate: Any, up: Any, is_gelu: Any, out: Any) -> None:
     """As `slipstream.cpu_kernels.reference.gated_activation`, for one row."""
     if is_gelu:

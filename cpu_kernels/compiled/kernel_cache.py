@@ -1,0 +1,106 @@
+"""Where compiled kernels are kept, so that each is compiled once on a machine.
+
+The folder's name tells what its code was made from and for: the kernels' text, the compiler, the
+CPU and the instruction set. An edit or an upgrade that changes a kernel starts a fresh folder.
+"""
+
+import functools
+import hashlib
+import importlib.metadata
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+from llvmlite import binding
+from platformdirs import user_cache_dir
+
+from slipstream.cpu_kernels.compiled.instruction_set import chosen_instruction_set
+
+_DIGEST_BYTES = 32
+
+
+@functools.cache
+def kernel_cache_dir() -> Path | None:
+    """Folder for compiled kernels; None when it can't be written, which is said once.
+
+    `SLIPSTREAM_CACHE` names another cache folder than the user's own. Raises ImportError when that
+    one can't be written, since the kernels of this package can't be had as the user asked.
+    """
+    named = os.environ.get("SLIPSTREAM_CACHE")
+    folder = Path(named or user_cache_dir("slipstream")) / "kernels" / _folder_name()
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        return folder  # filled by somebody who could: a read-only installation
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if named:
+            raise ImportError(
+                f"SLIPSTREAM_CACHE names {named}, where compiled kernels can't be written "
+                f"({error.strerror}); name a folder that can be, or unset it"
+            ) from error
+        _warn(
+            f"can't write compiled kernels to {folder} ({error.strerror}): they will be compiled "
+            "again at every start; set SLIPSTREAM_CACHE to a folder that can be written"
+        )
+        return None
+    return folder
+
+
+def read_object(name: str) -> bytes | None:
+    """The machine code kept as `name`; None when there is none, or a damaged one."""
+    folder = kernel_cache_dir()
+    if folder is None:
+        return None
+    try:
+        kept = (folder / f"{name}.o").read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _warn(f"a compiled kernel can't be read ({error.strerror}); it is compiled again")
+        return None
+    digest, code = kept[:_DIGEST_BYTES], kept[_DIGEST_BYTES:]
+    if hashlib.sha256(code).digest() == digest:
+        return code
+    _warn(f"the compiled kernel {name} is damaged; it is compiled again")
+    return None
+
+
+def write_object(name: str, code: bytes) -> None:
+    """Keep machine code as `name`; a disk that is full or can't be written is only told."""
+    folder = kernel_cache_dir()
+    if folder is None:
+        return
+    unfinished = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            unfinished = Path(file.name)
+            file.write(hashlib.sha256(code).digest() + code)
+        unfinished.replace(folder / f"{name}.o")
+    except OSError as error:
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
+        _warn(
+            f"can't keep compiled kernels in {folder} ({error.strerror}): they will be compiled "
+            "again at the next start; make room, or set SLIPSTREAM_CACHE to a folder on another "
+            "disk"
+        )
+
+
+def _folder_name() -> str:
+    """A hash of the text and the CPU, the instruction set, and the compiler's version."""
+    digest = hashlib.sha256(binding.get_host_cpu_name().encode())
+    digest.update(binding.get_host_cpu_features().flatten().encode())
+    package = Path(__file__).parent.parent
+    for source in (*sorted(package.glob("*.py")), *sorted(package.glob("compiled/**/*.py"))):
+        digest.update(source.read_bytes())
+    compiler = importlib.metadata.version("numba")
+    return f"{digest.hexdigest()[:12]}-{chosen_instruction_set()}-numba{compiler}"
+
+
+@functools.cache
+def _warn(message: str) -> None:
+    """Warn once."""
+    warnings.warn(message, RuntimeWarning, stacklevel=2)

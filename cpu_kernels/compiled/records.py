@@ -1,0 +1,46 @@
+"""What a kernel is told: a record of addresses, sizes and numbers, 8 bytes each.
+
+One layout for each kernel serves the op that fills it in, the kernel and its items. Arrays are
+C-contiguous; an address is 0 where there is no array.
+"""
+
+import numpy as np
+
+
+def _layout(words: str, floats: str = "") -> np.dtype:
+    """int64 `words`, then float64 `floats`."""
+    fields = [(name, np.int64) for name in words.split()]
+    return np.dtype([*fields, *((name, np.float64) for name in floats.split())])
+
+
+# Of `matmul`: x (M, C) or (M, 2 C), norm_weight (C,), bias (N,), out (M, N) float32;
+# parts (num_parts, PART_WORDS) int64, see weight.py; packed: see packed_rows.py; zeros (16,).
+MATMUL = _layout(
+    "x num_rows columns source norm_weight forms packed parts num_parts num_threads bias zeros "
+    "accumulate out out_columns",
+    "eps",
+)
+
+# Of `attention`: q, out (M, H, D) float32; kv (8,) int64, see KVWord; page_tables (S, P), past,
+# num_new (S,), first_key (M,) int32; mask (M, R) bool.
+ATTENTION = _layout(
+    "q num_heads head_size kv page_tables num_sequences num_pages past num_new first_key mask "
+    "most_new out",
+    "scale",
+)
+
+# Of `rotate_and_store`: qkv (M, (H + 2 K) D), cos, sin (M, half), out (M, H, D), query_norm and
+# key_norm (D,) float32; page_ids, offsets (M,) int32.
+ROTATE_AND_STORE = _layout(
+    "qkv num_rows num_heads cos sin half interleaved page_ids offsets query_norm key_norm kv out",
+    "query_eps key_eps",
+)
+
+# Of `rms_norm`: x, out (M, C), weight (C,) float32.
+RMS_NORM = _layout("x num_rows columns weight accumulate out", "eps")
+
+# Of `repack`: raw (rows, row_bytes), panels (num_panels, panel_bytes) uint8.
+REPACK = _layout("raw rows row_bytes panels num_panels panel_bytes panels_an_item")
+
+# Of a program: calls (num_calls, 2) int64, a kernel's address and its record's.
+PROGRAM = _layout("calls num_calls")
