@@ -11,7 +11,7 @@ from slipstream.runtime.engine.prefix_cache import PrefixCache
 from slipstream.runtime.engine.scheduler import PrefillPace, ScheduledStep, schedule
 from slipstream.runtime.errors import EngineError
 from slipstream.runtime.kv_cache import CacheFullError, KVCache, pages_for
-from slipstream.runtime.models import ForwardPass, Model, Workspace
+from slipstream.runtime.models import Model, StepRunner
 
 
 class StepLoop:
@@ -21,13 +21,12 @@ class StepLoop:
         self, inbox: Inbox, model: Model, cache: KVCache, backend: Backend, num_threads: int
     ) -> None:
         self._inbox = inbox
-        self._model = model
+        self._runner = StepRunner(model, cache, backend)
         self._cache = cache
         self._backend = backend
         self._num_threads = num_threads
         self._prefixes = PrefixCache(cache)
         self._pace = PrefillPace()
-        self._workspace = Workspace()
         self._running: list[Job] = []
 
     def run(self) -> None:
@@ -76,18 +75,17 @@ class StepLoop:
 
     def _forward(self, step: ScheduledStep) -> np.ndarray:
         """Logits of the step's wanted rows; idle sequences make room for its keys and values."""
-        while True:
-            try:
-                run = ForwardPass(step.batch, self._cache, self._backend, self._workspace)
-                break
-            except CacheFullError:
-                if not self._prefixes.evict_one():
-                    raise
         with self._backend.computing(self._num_threads):
-            start = time.perf_counter()
-            logits = self._model.forward(run)
-            self._pace.observe(run.num_rows, time.perf_counter() - start)
-        return logits
+            while True:
+                start = time.perf_counter()
+                try:
+                    logits = self._runner.logits(step.batch)
+                except CacheFullError:
+                    if not self._prefixes.evict_one():
+                        raise
+                else:
+                    self._pace.observe(len(step.batch.tokens), time.perf_counter() - start)
+                    return logits
 
     def _advance(self, step: ScheduledStep, logits: np.ndarray) -> None:
         for job, count, rows in step.jobs:

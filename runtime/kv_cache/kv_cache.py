@@ -120,7 +120,7 @@ class KVCache:
             stored.pages.extend(self._free.pop() for _ in range(needed[slot]))
             stored.num_new = count
         stored_now = [self._sequences[slot] for slot in counts]
-        tables = np.zeros((len(counts), max(len(each.pages) for each in stored_now)), np.int32)
+        tables = np.zeros((len(counts), self.num_pages), np.int32)  # as wide whatever is stored
         for row, each in zip(tables, stored_now, strict=True):
             row[: len(each.pages)] = each.pages
         past = np.array([each.length for each in stored_now], np.int32)

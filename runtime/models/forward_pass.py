@@ -1,63 +1,39 @@
 """One step on its way through a model: the ops, with the step's places, angles and buffers."""
 
-import math
 from typing import Any
 
 import numpy as np
 
-from slipstream.cpu_kernels import RmsNorm
+from slipstream.cpu_kernels import RmsNorm, Visibility
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.kv_cache import KVCache
 from slipstream.runtime.models.rope import RopeTable
+from slipstream.runtime.models.step_inputs import StepInputs
 from slipstream.runtime.models.weights import Embedding
-from slipstream.runtime.step_batch import StepBatch
-
-_MOST_VIEWS = 256  # steps of every size would keep one each
-
-
-class Workspace:
-    """Float32 buffers by name, kept between steps so that a step allocates nothing large."""
-
-    def __init__(self) -> None:
-        self._buffers: dict[str, np.ndarray] = {}
-        self._arrays: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}  # views of the buffers
-
-    def take(self, name: str, *shape: int) -> np.ndarray:
-        """An uninitialised C-contiguous array; the next `take` of the name reuses its memory."""
-        array = self._arrays.get((name, shape))
-        if array is None:
-            size = math.prod(shape)
-            held = self._buffers.get(name)
-            if held is None or held.size < size:
-                held = self._buffers[name] = np.empty(size, np.float32)
-                self._arrays = {key: view for key, view in self._arrays.items() if key[0] != name}
-            if len(self._arrays) > _MOST_VIEWS:
-                self._arrays.clear()
-            array = self._arrays[name, shape] = held[:size].reshape(shape)
-        return array
+from slipstream.runtime.models.workspace import Workspace
 
 
 class ForwardPass:
-    """The ops of one forward over a StepBatch of M rows; ARCHITECTURE.md has the shape letters."""
+    """The ops of one forward over M rows; ARCHITECTURE.md has the shape letters.
+
+    A model computes with these methods alone, so that what they do can be done again for a later
+    step of the same shape (see `StepRunner`).
+    """
 
     def __init__(
-        self, batch: StepBatch, cache: KVCache, backend: Backend, workspace: Workspace
+        self, inputs: StepInputs, cache: KVCache, backend: Backend, workspace: Workspace
     ) -> None:
-        """Places the batch's rows in the cache; raises CacheFullError when they do not fit."""
-        self.num_rows = len(batch.tokens)
-        self._batch = batch
+        self.num_rows = inputs.num_rows
+        self._inputs = inputs
         self._cache = cache
         self._ops = backend.ops
         self._workspace = workspace
-        self._placement = cache.place(batch)
-        self._angles: dict[RopeTable, tuple[np.ndarray, np.ndarray]] = {}
+        self._angles: dict[RopeTable, np.ndarray] = {}
+        self._visibility: dict[int | None, Visibility] = {}
 
     def embed(self, embedding: Embedding, scale: float = 1.0) -> np.ndarray:
-        """Embedding rows of the batch's tokens times `scale`, (M, C)."""
-        rows = embedding.rows(self._batch.tokens)
-        if scale != 1.0:
-            rows *= np.float32(scale)
-        return rows
+        """Embedding rows of the step's tokens times `scale`, (M, C)."""
+        return self._inputs.array(lambda batch, _: embedding.rows(batch.tokens) * np.float32(scale))
 
     def linear(
         self,
@@ -95,7 +71,7 @@ class ForwardPass:
     ) -> np.ndarray:
         """Norm and rotate the heads of qkv, store keys and values; returns queries (M, H, D)."""
         if table not in self._angles:
-            self._angles[table] = table.angles(self._batch.positions)
+            self._angles[table] = self._inputs.array(lambda batch, _: table.angles(batch.positions))
         cos, sin = self._angles[table]
         pages = self._cache.layer(layer_id)
         num_heads = qkv.shape[1] // pages.head_size - 2 * pages.num_heads
@@ -104,8 +80,8 @@ class ForwardPass:
             qkv,
             cos,
             sin,
-            self._placement.pages,
-            self._placement.offsets,
+            self._inputs.pages,
+            self._inputs.offsets,
             interleaved=table.interleaved,
             query_norm=query_norm,
             key_norm=key_norm,
@@ -119,13 +95,16 @@ class ForwardPass:
     ) -> np.ndarray:
         """What each row of q (M, H, D) gathers from the keys it sees, (M, H * D)."""
         out = self._workspace.take("attention", *q.shape)
-        visibility = self._placement.visibility(window)
-        self._ops.attention(q, self._cache.layer(layer_id), visibility, scale=scale, out=out)
+        if window not in self._visibility:
+            self._visibility[window] = self._inputs.visibility(window)
+        self._ops.attention(
+            q, self._cache.layer(layer_id), self._visibility[window], scale=scale, out=out
+        )
         return out.reshape(self.num_rows, -1)
 
     def wanted(self, x: np.ndarray) -> np.ndarray:
         """The rows of x whose logits are asked for, (W, C)."""
-        if len(self._batch.wanted) == self.num_rows:
+        if len(self._inputs.wanted) == self.num_rows:
             return x
-        rows: np.ndarray = x[self._batch.wanted]
+        rows: np.ndarray = x[self._inputs.wanted]
         return rows

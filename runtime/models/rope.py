@@ -97,11 +97,13 @@ class RopeTable:
             self._frequencies = self._frequencies * (1 - keep) + frequencies * keep
             self._magnitude *= 1.0 + 0.1 * math.log(scaling.factor)
 
-    def angles(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(cos, sin), each (M, dimensions / 2) float32, of `positions` (M,)."""
+    def angles(self, positions: np.ndarray) -> np.ndarray:
+        """Cosines and sines, (2, M, dimensions / 2) float32, of `positions` (M,)."""
         angles = positions[:, None].astype(np.float64) * self._frequencies
-        cos = (np.cos(angles) * self._magnitude).astype(np.float32)
-        return cos, (np.sin(angles) * self._magnitude).astype(np.float32)
+        both = np.empty((2, *angles.shape), np.float32)
+        both[0] = np.cos(angles) * self._magnitude
+        both[1] = np.sin(angles) * self._magnitude
+        return both
 
 
 def _kept_share(dimensions: int, base: float, scaling: RopeScaling) -> np.ndarray:

@@ -12,7 +12,7 @@ from slipstream.cpu_kernels import QuantType
 from slipstream.runtime.backends import load_backend
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.kv_cache import KVCache
-from slipstream.runtime.models import ForwardPass, Workspace, load_model, read_model_config
+from slipstream.runtime.models import StepRunner, load_model, read_model_config
 from slipstream.runtime.step_batch import StepBatch
 from support.tiny_gguf import tiny_shape, write_tiny_model
 
@@ -33,7 +33,7 @@ class TinyRunner:
             head_size=self.config.head_size,
             num_tokens=num_tokens,
         )
-        self.workspace = Workspace()
+        self.runner = StepRunner(self.model, self.cache, self.backend)
         self._whole: dict[tuple[int, ...], np.ndarray] = {}
 
     @classmethod
@@ -53,8 +53,7 @@ class TinyRunner:
 
     def forward(self, batch: StepBatch) -> np.ndarray:
         """Logits (W, V) of a step that is placed and not committed."""
-        run = ForwardPass(batch, self.cache, self.backend, self.workspace)
-        return self.model.forward(run).copy()
+        return self.runner.logits(batch).copy()
 
     def feed(self, slot: int, tokens: list[int], chunk: int | None = None) -> np.ndarray:
         """Append tokens to a sequence, in chunks; logits (T, V) of them all."""

@@ -1,0 +1,44 @@
+"""The arrays that the ops of a step read beside weights and cache: made anew for every step."""
+
+from collections.abc import Callable
+from dataclasses import fields
+
+import numpy as np
+
+from slipstream.cpu_kernels import Visibility
+from slipstream.runtime.kv_cache import Placement
+from slipstream.runtime.step_batch import StepBatch
+
+_Make = Callable[[StepBatch, Placement], np.ndarray]
+
+
+class StepInputs:
+    """Arrays made from a batch and its places; `renew` makes them again, where they are."""
+
+    def __init__(self, batch: StepBatch, placement: Placement) -> None:
+        self._batch = batch
+        self._placement = placement
+        self._made: list[tuple[np.ndarray, _Make]] = []
+        self.num_rows = len(batch.tokens)
+        self.wanted = batch.wanted
+        self.pages = self.array(lambda _, placed: placed.pages)
+        self.offsets = self.array(lambda _, placed: placed.offsets)
+
+    def array(self, make: _Make) -> np.ndarray:
+        """What `make` returns, now and for each later step."""
+        array = make(self._batch, self._placement)
+        self._made.append((array, make))
+        return array
+
+    def visibility(self, window: int | None) -> Visibility:
+        """As `Placement.visibility`."""
+
+        def made(name: str) -> np.ndarray:
+            return self.array(lambda _, placed: getattr(placed.visibility(window), name))
+
+        return Visibility(**{field.name: made(field.name) for field in fields(Visibility)})
+
+    def renew(self, batch: StepBatch, placement: Placement) -> None:
+        """Fill all arrays for another step of the same shape."""
+        for array, make in self._made:
+            array[...] = make(batch, placement)
