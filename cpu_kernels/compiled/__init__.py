@@ -2,6 +2,7 @@
 
 from slipstream.cpu_kernels.compiled.attention import attention
 from slipstream.cpu_kernels.compiled.instruction_set import chosen_instruction_set
+from slipstream.cpu_kernels.compiled.kernel_cache import kernel_cache_dir
 from slipstream.cpu_kernels.compiled.matmul import matmul
 from slipstream.cpu_kernels.compiled.prepare import prepare, set_num_threads
 from slipstream.cpu_kernels.compiled.program import record
@@ -25,3 +26,5 @@ __all__ = [
     "stack_weights",
     "weight_bytes",
 ]
+
+kernel_cache_dir()  # so that a folder or an instruction set that can't be had is refused at once

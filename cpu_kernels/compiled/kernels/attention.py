@@ -71,7 +71,7 @@ def _num_tiles(num_rows, group):
 
 @kernel()
 def _tile(item, record):
-    """Four queries of one sequence and key/value head: (row, head) pairs, heads first."""
+    """Some queries of one sequence and key/value head: (row, head) pairs, heads first."""
     r = _record_at(record)
     kv = words_at(r.kv, (_KV_WORDS,))
     num_new = ints_at(r.num_new, (r.num_sequences,))
@@ -87,41 +87,38 @@ def _tile(item, record):
     num_rows = first_row + num_new[s]  # at least so many are in the step
     first_key = ints_at(r.first_key, (num_rows,))
     first_query = tile * TILE_QUERIES
-    last_query = num_new[s] * group - 1
+    num_queries = min(TILE_QUERIES, num_new[s] * group - first_query)
     # A new row sees itself and new rows before it, so the tile's last row ends what is seen.
-    end = past + min(first_query + TILE_QUERIES - 1, last_query) // group + 1
+    end = past + (first_query + num_queries - 1) // group + 1
     start = end
-    for i in range(TILE_QUERIES):  # a short tile repeats its last query
-        start = min(start, first_key[first_row + min(first_query + i, last_query) // group])
+    for i in range(num_queries):
+        start = min(start, first_key[first_row + (first_query + i) // group])
     base = start // page_size * page_size  # scores are of whole pages
     num_keys = -(-(end - base) // page_size) * page_size
-    space = allocate(4 * TILE_QUERIES * (2 * num_dims + num_keys) + 64)
-    sums = floats_at(aligned(space), (TILE_QUERIES, num_dims))  # first the queries
-    weights_at = aligned(space) + 4 * TILE_QUERIES * num_dims
-    weights = floats_at(weights_at, (TILE_QUERIES, num_keys))
-    packed_at = weights_at + 4 * TILE_QUERIES * num_keys  # the queries as scoring wants them
+    space = allocate(4 * num_queries * (2 * num_dims + num_keys) + 64)
+    sums = floats_at(aligned(space), (num_queries, num_dims))  # first the queries
+    weights_at = aligned(space) + 4 * num_queries * num_dims
+    weights = floats_at(weights_at, (num_queries, num_keys))
+    packed_at = weights_at + 4 * num_queries * num_keys  # the queries as scoring wants them
     q = floats_at(r.q, (num_rows, r.num_heads, num_dims))
     scale = np.float32(r.scale)
-    for i in range(TILE_QUERIES):
-        query = min(first_query + i, last_query)
-        m, h = first_row + query // group, kv_head * group + query % group
+    for i in range(num_queries):
+        m, h = first_row + (first_query + i) // group, kv_head * group + (first_query + i) % group
         for d in range(num_dims):
             sums[i, d] = q[m, h, d] * scale
     page_table = ints_at(r.page_tables + 4 * s * r.num_pages, (r.num_pages,))
     _score(sums, packed_at, kv, kv_head, page_table, base, weights)
-    _prefetch_page(kv, _VALUES, page_table[start // page_size], kv_head)
-    totals = floats_at(packed_at, (TILE_QUERIES,))
-    for i in range(TILE_QUERIES):
-        m = first_row + min(first_query + i, last_query) // group
+    totals = floats_at(packed_at, (num_queries,))
+    for i in range(num_queries):
+        m = first_row + (first_query + i) // group
         mask = _bools_at(r.mask + m * r.most_new, (r.most_new,))
         _hide(weights[i], first_key[m] - base, past - base, end - base, mask)
         totals[i] = soften(address_of(weights[i]), num_keys // LANES)
     sums[:] = 0.0
     _weigh(weights, kv, kv_head, page_table, start, end, base, sums)
     out = floats_at(r.out, (num_rows, r.num_heads, num_dims))
-    for i in range(min(TILE_QUERIES, last_query - first_query + 1)):
-        query = first_query + i
-        m, h = first_row + query // group, kv_head * group + query % group
+    for i in range(num_queries):
+        m, h = first_row + (first_query + i) // group, kv_head * group + (first_query + i) % group
         for d in range(num_dims):
             out[m, h, d] = sums[i, d] / totals[i]
     release(space)
@@ -130,67 +127,75 @@ def _tile(item, record):
 @kernel()
 def _score(queries, packed_at, kv, kv_head, page_table, base, scores):
     """scores[r, j] = queries[r] . key base + j, for whole pages."""
-    if kv[_IS_INT8]:
-        _score_int8(queries, packed_at, kv, kv_head, page_table, base, scores)
-        return
-    num_dims, page_size = queries.shape[1], kv[_PAGE_SIZE]
-    columns = floats_at(packed_at, (num_dims, TILE_QUERIES))
-    for d in range(num_dims):
-        for r in range(TILE_QUERIES):
-            columns[d, r] = queries[r, d]
-    score_stride = 4 * scores.shape[1]
-    for j in range(0, scores.shape[1], page_size):
-        page = page_table[(base + j) // page_size] * kv[_NUM_HEADS] + kv_head
-        if j + page_size < scores.shape[1]:
-            _prefetch_page(kv, _KEYS, page_table[(base + j) // page_size + 1], kv_head)
-        for i in range(0, page_size, LANES * WIDE):
-            at = kv[_KEYS] + 2 * (page * num_dims * page_size + i)
-            score_at = address_of(scores) + 4 * (j + i)
-            if i + LANES * WIDE <= page_size:
-                score_keys(WIDE, at, 2 * page_size, packed_at, num_dims, score_at, score_stride)
-            else:
-                for k in range(0, page_size - i, LANES):
-                    score_keys(
-                        1,
-                        at + 2 * k,
-                        2 * page_size,
-                        packed_at,
-                        num_dims,
-                        score_at + 4 * k,
-                        score_stride,
-                    )
-
-
-@kernel()
-def _score_int8(queries, packed_at, kv, kv_head, page_table, base, scores):
-    num_dims, page_size = queries.shape[1], kv[_PAGE_SIZE]
+    (num_queries, num_dims), page_size = queries.shape, kv[_PAGE_SIZE]
     blocks = num_dims // KV_BLOCK_DIMENSIONS
-    for r in range(TILE_QUERIES):
-        quantize_row(address_of(queries[r]), blocks, packed_at + 4 * r, 4 * TILE_QUERIES)
-    for j in range(0, scores.shape[1], page_size):
-        page = page_table[(base + j) // page_size] * kv[_NUM_HEADS] + kv_head
-        if j + page_size < scores.shape[1]:
-            _prefetch_page(kv, _KEYS, page_table[(base + j) // page_size + 1], kv_head)
-        for i in range(0, page_size, LANES):
-            score_keys_int8(
-                _INSTRUCTION_SET,
-                kv[_KEYS] + page * num_dims * page_size + 4 * i,
-                4 * page_size,
-                kv[_KEY_SCALES] + 2 * (page * blocks * page_size + i),
-                2 * page_size,
-                packed_at,
-                blocks,
-                address_of(scores) + 4 * (j + i),
-                4 * scores.shape[1],
-            )
+    if kv[_IS_INT8]:
+        for r in range(num_queries):
+            quantize_row(address_of(queries[r]), blocks, packed_at + 4 * r, 4 * num_queries)
+    else:
+        columns = floats_at(packed_at, (num_dims, num_queries))
+        for d in range(num_dims):
+            for r in range(num_queries):
+                columns[d, r] = queries[r, d]
+    num_keys = scores.shape[1]
+    scales_at = _scales_at(kv, _KEY_SCALES, page_table, base, kv_head)
+    for j in range(0, num_keys, page_size):
+        keys_at = _page_at(kv, _KEYS, page_table, base + j, kv_head)
+        scores_at, this_scales_at = address_of(scores) + 4 * j, scales_at
+        if j + page_size < num_keys:
+            ahead = _page_at(kv, _KEYS, page_table, base + j + page_size, kv_head) - keys_at
+            scales_at = _scales_at(kv, _KEY_SCALES, page_table, base + j + page_size, kv_head)
+        else:
+            ahead = _page_at(kv, _VALUES, page_table, base, kv_head) - keys_at
+        i = 0
+        while i < page_size:
+            if kv[_IS_INT8]:
+                score_keys_int8(
+                    _INSTRUCTION_SET,
+                    num_queries,
+                    keys_at + 4 * i,
+                    ahead,
+                    4 * page_size,
+                    this_scales_at + 2 * i,
+                    2 * page_size,
+                    packed_at,
+                    blocks,
+                    scores_at + 4 * i,
+                    4 * num_keys,
+                )
+                i += LANES
+            else:
+                wide = i + LANES * WIDE <= page_size
+                score_keys(
+                    num_queries,
+                    wide,
+                    keys_at + 2 * i,
+                    ahead,
+                    2 * page_size,
+                    packed_at,
+                    num_dims,
+                    scores_at + 4 * i,
+                    4 * num_keys,
+                )
+                i += LANES * WIDE if wide else LANES
 
 
 @kernel()
-def _prefetch_page(kv, which, page_id, kv_head):
-    """Ask for a page's keys or values: while one page is computed the next one comes."""
-    size = kv[_PAGE_SIZE] * kv[_HEAD_SIZE] * (1 if kv[_IS_INT8] else 2)
-    at = kv[which] + (page_id * kv[_NUM_HEADS] + kv_head) * size
-    prefetch_bytes((at), (size))
+def _page_at(kv, which, page_table, key, kv_head):
+    """Address of the page of keys or of values in which a key or its value lies."""
+    page = page_table[key // kv[_PAGE_SIZE]] * kv[_NUM_HEADS] + kv_head
+    return kv[which] + page * kv[_PAGE_SIZE] * kv[_HEAD_SIZE] * (1 if kv[_IS_INT8] else 2)
+
+
+@kernel()
+def _scales_at(kv, which, page_table, key, kv_head):
+    """As `_page_at` of their scales; asks for them too, since they are few."""
+    page = page_table[key // kv[_PAGE_SIZE]] * kv[_NUM_HEADS] + kv_head
+    num_bytes = 2 * kv[_PAGE_SIZE] * (kv[_HEAD_SIZE] // KV_BLOCK_DIMENSIONS)
+    at = kv[which] + page * num_bytes
+    if kv[_IS_INT8]:
+        prefetch_bytes(at, num_bytes)
+    return at
 
 
 @kernel()
@@ -207,30 +212,36 @@ def _hide(scores, first_key, past, end, mask):
 @kernel()
 def _weigh(weights, kv, kv_head, page_table, start, end, base, out):
     """out[r] += sum over keys start .. end of weights[r, j] * value j, in the order of the keys."""
-    page_size, num_dims = kv[_PAGE_SIZE], out.shape[1]
+    (num_queries, num_dims), page_size = out.shape, kv[_PAGE_SIZE]
     blocks = num_dims // KV_BLOCK_DIMENSIONS
     item = 1 if kv[_IS_INT8] else 2
     j = start
+    scales_at = _scales_at(kv, _VALUE_SCALES, page_table, start, kv_head)
     while j < end:
-        num_keys = min(end, (j // page_size + 1) * page_size) - j
-        if j + num_keys < end:
-            _prefetch_page(kv, _VALUES, page_table[j // page_size + 1], kv_head)
-        token = (page_table[j // page_size] * kv[_NUM_HEADS] + kv_head) * page_size + j % page_size
-        at = kv[_VALUES] + item * token * num_dims
-        scale_at = kv[_VALUE_SCALES] + 2 * token * blocks
-        weight_at = address_of(weights) + 4 * (j - base)
+        page_end = (j // page_size + 1) * page_size
+        num_keys = min(end, page_end) - j
+        page_at = _page_at(kv, _VALUES, page_table, j, kv_head)
+        values_at = page_at + item * (j % page_size) * num_dims
+        this_scales_at = scales_at + 2 * (j % page_size) * blocks
+        weights_at = address_of(weights) + 4 * (j - base)
+        ahead = 0
+        if page_end < end:
+            ahead = _page_at(kv, _VALUES, page_table, page_end, kv_head) - page_at
+            scales_at = _scales_at(kv, _VALUE_SCALES, page_table, page_end, kv_head)
         d = 0
         while d + LANES <= num_dims:
             wide = d + LANES * WIDE <= num_dims
             weigh_values(
+                num_queries,
                 wide,
                 kv[_IS_INT8] != 0,
-                at + item * d,
+                values_at + item * d,
+                ahead,
                 item * num_dims,
-                scale_at + 2 * (d // KV_BLOCK_DIMENSIONS),
+                this_scales_at + 2 * (d // KV_BLOCK_DIMENSIONS),
                 2 * blocks,
                 num_keys,
-                weight_at,
+                weights_at,
                 4 * weights.shape[1],
                 address_of(out) + 4 * d,
                 4 * num_dims,
@@ -238,7 +249,7 @@ def _weigh(weights, kv, kv_head, page_table, start, end, base, out):
             d += LANES * WIDE if wide else LANES
         for rest in range(d, num_dims):  # float16 with head sizes that are no multiple of 16
             for i in range(num_keys):
-                value = load_half(at + item * (i * num_dims + rest))
-                for r in range(TILE_QUERIES):
+                value = load_half(values_at + item * (i * num_dims + rest))
+                for r in range(num_queries):
                     out[r, rest] += weights[r, j - base + i] * value
         j += num_keys

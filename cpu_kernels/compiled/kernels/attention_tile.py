@@ -1,4 +1,4 @@
-"""The inner loops of attention: four queries that share one key/value head.
+"""The inner loops of attention: up to six queries that share one key/value head.
 
 Keys lie transposed in their pages, so 16 keys are one vector and a score needs no horizontal sum.
 Each score is a sum over dimensions in order, each output a sum over keys in order, and a key with
@@ -6,8 +6,8 @@ weight zero adds exactly nothing: a row's result does not depend on the rows bes
 where in a tree its ancestors stand. A softmax's sum is taken in integers for the same reason.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
@@ -27,7 +27,7 @@ from slipstream.cpu_kernels.compiled.kernels.vector import (
     Variable,
 )
 
-TILE_QUERIES = 4
+TILE_QUERIES = 6  # at most; with WIDE they fill the 32 registers of AVX-512
 WIDE = 4  # vectors of 16 keys or dimensions that the inner loops take at a time, if they can
 _KEY_OFFSET = 128.0  # int8 keys are stored unsigned
 
@@ -45,39 +45,70 @@ def prefetch_bytes(_context, address, num_bytes):
     return types.void(types.int64, types.int64), generate
 
 
-@intrinsic(prefer_literal=True)
-def score_keys(_context, num_vectors, keys, key_stride, queries, num_dims, scores, score_stride):
-    """scores[r, 0:16n] = queries[r] . keys[:, 0:16n] for 4 queries.
+@intrinsic
+def score_keys(
+    _context, num_queries, is_wide, keys, ahead, key_stride, queries, num_dims, scores, score_stride
+):
+    """scores[r, 0:16n] = queries[r] . keys[:, 0:16n] for each query r.
 
-    num_vectors : n, a literal
-    keys        : address of (D, 16n) float16, rows `key_stride` bytes apart
-    queries     : address of (D, 4) float32
-    scores      : address of (4, 16n) float32, rows `score_stride` bytes apart
+    is_wide : whether n is WIDE, else 1
+    keys    : address of (D, 16n) float16, rows `key_stride` bytes apart
+    ahead   : bytes from there to what is needed next, which is asked for line by line
+    queries : address of (D, num_queries) float32
+    scores  : address of (num_queries, 16n) float32, rows `score_stride` bytes apart
     """
-    count = num_vectors.literal_value
 
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
-        _, keys, key_stride, queries, num_dims, scores, score_stride = values
+        num_queries, is_wide, *places = values
         e = Emitter(builder, INSTRUCTION_SETS["plain"])
-        totals = _accumulators(e, count)
-        with e.loop(num_dims) as d:
-            column = e.address(keys, builder.mul(d, key_stride))
-            parts = [e.load_floats("f16", e.address(column, 2 * LANES * n)) for n in range(count)]
-            for r, row in enumerate(totals):
-                query = e.splat_f32(e.address(queries, e.times(d, 4 * TILE_QUERIES), 4 * r))
-                for total, part in zip(row, parts, strict=True):
-                    total.set(e.fma(part, query, total.get()))
-        _store_scores(e, totals, scores, score_stride)
+        for num_rows in _cases(builder, num_queries):
+            with builder.if_else(is_wide) as widths:
+                for width, num_vectors in zip(widths, (WIDE, 1), strict=True):
+                    with width:
+                        _score(e, num_rows, num_vectors, *places)
         return context.get_dummy_value()
 
-    return types.void(num_vectors, *[types.int64] * 6), generate
+    return types.void(types.int64, types.boolean, *[types.int64] * 7), generate
+
+
+def _cases(builder: ir.IRBuilder, num_queries: ir.Value) -> Iterator[int]:
+    """Each number of queries that a tile can have; what is emitted meanwhile is for that one."""
+    for count in range(1, TILE_QUERIES + 1):
+        with builder.if_then(builder.icmp_signed("==", num_queries, ir.Constant(I64, count))):
+            yield count
+
+
+def _score(
+    e: Emitter,
+    num_queries: int,
+    num_vectors: int,
+    keys: ir.Value,
+    ahead: ir.Value,
+    key_stride: ir.Value,
+    queries: ir.Value,
+    num_dims: ir.Value,
+    scores: ir.Value,
+    score_stride: ir.Value,
+) -> None:
+    totals = _accumulators(e, num_queries, num_vectors)
+    with e.loop(num_dims) as d:
+        column = e.address(keys, e.builder.mul(d, key_stride))
+        _prefetch(e, e.address(column, ahead), 2 * LANES * num_vectors)
+        parts = [e.load_floats("f16", e.address(column, 2 * LANES * n)) for n in range(num_vectors)]
+        for r, row in enumerate(totals):
+            query = e.splat_f32(e.address(queries, e.times(d, 4 * num_queries), 4 * r))
+            for total, part in zip(row, parts, strict=True):
+                total.set(e.fma(part, query, total.get()))
+    _store_scores(e, totals, scores, score_stride)
 
 
 @intrinsic(prefer_literal=True)
 def score_keys_int8(
     _context,
     instruction_set,
+    num_queries,
     keys,
+    ahead,
     key_stride,
     key_scales,
     scale_stride,
@@ -91,38 +122,60 @@ def score_keys_int8(
     instruction_set : a literal
     keys       : address of (D / 4, 16) words of 4 dimensions, rows `key_stride` bytes apart
     key_scales : address of (D / 32, 16) float16, rows `scale_stride` bytes apart
-    queries    : address of D / 32 packed blocks of 4 rows, see packed_rows
+    queries    : address of D / 32 packed blocks of `num_queries` rows, see packed_rows
     """
     isa = INSTRUCTION_SETS[instruction_set.literal_value]
 
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
-        keys, key_stride, key_scales, scale_stride, queries, num_blocks = values[1:7]
         e = Emitter(builder, isa)
-        totals = _accumulators(e, 1)
-        with e.loop(num_blocks) as b:
-            query = e.address(queries, e.times(b, 4 * BLOCK_WORDS * TILE_QUERIES))
-
-            def word(index: int, r: int) -> ir.Value:
-                return e.address(query, 4 * (index * TILE_QUERIES + r))
-
-            dots = [e.ints(0)] * TILE_QUERIES
-            for g in range(GROUPS):
-                row = builder.mul(e.address(e.times(b, GROUPS), g), key_stride)
-                key = e.load(BYTES, e.address(keys, row))
-                dots = [e.dot4(dot, key, e.splat_bytes4(word(g, r))) for r, dot in enumerate(dots)]
-            scale = e.load_floats("f16", e.address(key_scales, builder.mul(b, scale_stride)))
-            for r, (total,) in enumerate(totals):
-                offset = e.mul(e.splat_f32(word(SUM, r)), e.floats(-_KEY_OFFSET))
-                value = e.fma(e.to_float(dots[r]), e.splat_f32(word(SCALE, r)), offset)
-                total.set(e.fma(value, scale, total.get()))
-        _store_scores(e, totals, *values[7:])
+        for num_rows in _cases(builder, values[1]):
+            _score_int8(e, num_rows, *values[2:])
         return context.get_dummy_value()
 
-    return types.void(instruction_set, *[types.int64] * 8), generate
+    return types.void(instruction_set, *[types.int64] * 10), generate
 
 
-def _accumulators(e: Emitter, count: int) -> list[list[Variable]]:
-    return [[Variable(e, e.floats(0.0)) for _ in range(count)] for _ in range(TILE_QUERIES)]
+def _score_int8(
+    e: Emitter,
+    num_queries: int,
+    keys: ir.Value,
+    ahead: ir.Value,
+    key_stride: ir.Value,
+    key_scales: ir.Value,
+    scale_stride: ir.Value,
+    queries: ir.Value,
+    num_blocks: ir.Value,
+    scores: ir.Value,
+    score_stride: ir.Value,
+) -> None:
+    totals = _accumulators(e, num_queries, 1)
+    with e.loop(num_blocks) as b:
+        query = e.address(queries, e.times(b, 4 * BLOCK_WORDS * num_queries))
+
+        def word(index: int, r: int) -> ir.Value:
+            return e.address(query, 4 * (index * num_queries + r))
+
+        dots = [e.ints(0)] * num_queries
+        for g in range(GROUPS):
+            row = e.address(keys, e.builder.mul(e.address(e.times(b, GROUPS), g), key_stride))
+            _prefetch(e, e.address(row, ahead), 4 * LANES)
+            key = e.load(BYTES, row)
+            dots = [e.dot4(dot, key, e.splat_bytes4(word(g, r))) for r, dot in enumerate(dots)]
+        scale = e.load_floats("f16", e.address(key_scales, e.builder.mul(b, scale_stride)))
+        for r, (total,) in enumerate(totals):
+            offset = e.mul(e.splat_f32(word(SUM, r)), e.floats(-_KEY_OFFSET))
+            value = e.fma(e.to_float(dots[r]), e.splat_f32(word(SCALE, r)), offset)
+            total.set(e.fma(value, scale, total.get()))
+    _store_scores(e, totals, scores, score_stride)
+
+
+def _prefetch(e: Emitter, address: ir.Value, num_bytes: int) -> None:
+    for line in range(0, num_bytes, 64):
+        e.prefetch(e.address(address, line))
+
+
+def _accumulators(e: Emitter, num_queries: int, num_vectors: int) -> list[list[Variable]]:
+    return [[Variable(e, e.floats(0.0)) for _ in range(num_vectors)] for _ in range(num_queries)]
 
 
 def _store_scores(
@@ -168,73 +221,11 @@ def soften(_context, scores, num_vectors):
     return types.float32(types.int64, types.int64), generate
 
 
-@intrinsic
-def weigh_values(
-    _context,
-    is_wide,
-    is_int8,
-    values,
-    value_stride,
-    scales,
-    scale_stride,
-    num_keys,
-    weights,
-    weight_stride,
-    out,
-    out_stride,
-):
-    """out[r, 0:16n] += sum over keys j of weights[r, j] * values[j, 0:16n], for 4 queries.
+class _ValueForm(NamedTuple):
+    """How values lie in memory; load(emitter, vectors, address, address of scales)."""
 
-    is_wide : whether n is WIDE, else 1
-    values  : address of (num_keys, 16n) float16 or int8, rows `value_stride` bytes apart
-    scales  : address of (num_keys, n / 2) float16, rows `scale_stride` bytes apart; for int8 only
-    weights : address of (4, num_keys) float32, rows `weight_stride` bytes apart
-    out     : address of (4, 16n) float32, rows `out_stride` bytes apart
-    """
-
-    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, given: Any) -> ir.Value:
-        e = Emitter(builder, INSTRUCTION_SETS["plain"])
-        is_wide, is_int8, *places = given
-        with builder.if_else(is_wide) as widths:
-            for width, count in zip(widths, (WIDE, 1), strict=True):
-                with width, builder.if_else(is_int8) as kinds:
-                    for kind, load in zip(kinds, (_int8_values, _half_values), strict=True):
-                        with kind:
-                            _weigh(e, count, load, *places)
-        return context.get_dummy_value()
-
-    return types.void(types.boolean, types.boolean, *[types.int64] * 9), generate
-
-
-def _weigh(
-    e: Emitter,
-    count: int,
-    load: Callable[[Emitter, int, ir.Value, ir.Value], list[ir.Value]],
-    values: ir.Value,
-    value_stride: ir.Value,
-    scales: ir.Value,
-    scale_stride: ir.Value,
-    num_keys: ir.Value,
-    weights: ir.Value,
-    weight_stride: ir.Value,
-    out: ir.Value,
-    out_stride: ir.Value,
-) -> None:
-    places = [
-        [e.address(out, e.times(out_stride, r), 4 * LANES * n) for n in range(count)]
-        for r in range(TILE_QUERIES)
-    ]
-    totals = [[Variable(e, e.load_floats("f32", at)) for at in row] for row in places]
-    with e.loop(num_keys) as j:
-        value = e.address(values, e.builder.mul(j, value_stride))
-        parts = load(e, count, value, e.address(scales, e.builder.mul(j, scale_stride)))
-        for r, row in enumerate(totals):
-            weight = e.splat_f32(e.address(weights, e.times(weight_stride, r), e.times(j, 4)))
-            for total, part in zip(row, parts, strict=True):
-                total.set(e.fma(part, weight, total.get()))
-    for row, row_places in zip(totals, places, strict=True):
-        for total, at in zip(row, row_places, strict=True):
-            e.store(total.get(), at)
+    item_bytes: int
+    load: Callable[[Emitter, int, ir.Value, ir.Value], list[ir.Value]]
 
 
 def _half_values(e: Emitter, count: int, value: ir.Value, _scale: ir.Value) -> list[ir.Value]:
@@ -248,3 +239,82 @@ def _int8_values(e: Emitter, count: int, value: ir.Value, scale: ir.Value) -> li
         floats = e.to_float(e.builder.sext(integers, ir.VectorType(I32, LANES)))
         parts.append(e.mul(floats, e.splat(e.load_half(e.address(scale, 2 * (n // 2))))))
     return parts
+
+
+_HALF_VALUES, _INT8_VALUES = _ValueForm(2, _half_values), _ValueForm(1, _int8_values)
+
+
+@intrinsic
+def weigh_values(
+    _context,
+    num_queries,
+    is_wide,
+    is_int8,
+    values,
+    ahead,
+    value_stride,
+    scales,
+    scale_stride,
+    num_keys,
+    weights,
+    weight_stride,
+    out,
+    out_stride,
+):
+    """out[r, 0:16n] += sum over keys j of weights[r, j] * values[j, 0:16n].
+
+    is_wide : whether n is WIDE, else 1
+    values  : address of (num_keys, 16n) float16 or int8, rows `value_stride` bytes apart
+    ahead   : as in `score_keys`
+    scales  : address of (num_keys, n / 2) float16, rows `scale_stride` bytes apart; for int8 only
+    weights : address of (num_queries, num_keys) float32, rows `weight_stride` bytes apart
+    out     : address of (num_queries, 16n) float32, rows `out_stride` bytes apart
+    """
+
+    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, given: Any) -> ir.Value:
+        e = Emitter(builder, INSTRUCTION_SETS["plain"])
+        num_queries, is_wide, is_int8, *places = given
+        for num_rows in _cases(builder, num_queries):
+            with builder.if_else(is_wide) as widths:
+                for width, num_vectors in zip(widths, (WIDE, 1), strict=True):
+                    with width, builder.if_else(is_int8) as kinds:
+                        for kind, form in zip(kinds, (_INT8_VALUES, _HALF_VALUES), strict=True):
+                            with kind:
+                                _weigh(e, num_rows, num_vectors, form, *places)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.boolean, types.boolean, *[types.int64] * 10), generate
+
+
+def _weigh(
+    e: Emitter,
+    num_queries: int,
+    num_vectors: int,
+    form: _ValueForm,
+    values: ir.Value,
+    ahead: ir.Value,
+    value_stride: ir.Value,
+    scales: ir.Value,
+    scale_stride: ir.Value,
+    num_keys: ir.Value,
+    weights: ir.Value,
+    weight_stride: ir.Value,
+    out: ir.Value,
+    out_stride: ir.Value,
+) -> None:
+    places = [
+        [e.address(out, e.times(out_stride, r), 4 * LANES * n) for n in range(num_vectors)]
+        for r in range(num_queries)
+    ]
+    totals = [[Variable(e, e.load_floats("f32", at)) for at in row] for row in places]
+    with e.loop(num_keys) as j:
+        value = e.address(values, e.builder.mul(j, value_stride))
+        _prefetch(e, e.address(value, ahead), form.item_bytes * LANES * num_vectors)
+        parts = form.load(e, num_vectors, value, e.address(scales, e.builder.mul(j, scale_stride)))
+        for r, row in enumerate(totals):
+            weight = e.splat_f32(e.address(weights, e.times(weight_stride, r), e.times(j, 4)))
+            for total, part in zip(row, parts, strict=True):
+                total.set(e.fma(part, weight, total.get()))
+    for row, row_places in zip(totals, places, strict=True):
+        for total, at in zip(row, row_places, strict=True):
+            e.store(total.get(), at)
