@@ -39,8 +39,8 @@ ROTATE_AND_STORE = _layout(
 # Of `rms_norm`: x, out (M, C), weight (C,) float32.
 RMS_NORM = _layout("x num_rows columns weight accumulate out", "eps")
 
-# Of `repack`: raw (rows, row_bytes), panels (num_panels, panel_bytes) uint8.
-REPACK = _layout("raw rows row_bytes panels num_panels panel_bytes panels_an_item")
+# Of `repack`: raw (16 num_panels, row_bytes), panels (num_panels, panel_bytes) uint8.
+REPACK = _layout("raw row_bytes panels num_panels panel_bytes panels_an_item")
 
 # Of a program: calls (num_calls, 2) int64, a kernel's address and its record's.
 PROGRAM = _layout("calls num_calls")

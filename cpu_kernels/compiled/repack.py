@@ -26,19 +26,26 @@ def repack(raw: np.ndarray, quant_type: QuantType, columns: int) -> np.ndarray:
     """Repack a matrix losslessly into panels.
 
     raw : (rows, row_bytes) uint8, as in the file
-    Returns (ceil(rows / 16), panel_bytes) uint8; rows past the last are zero.
+    Returns (ceil(rows / 16), panel_bytes) uint8; rows past the last are of zeros.
     """
     expect_array("raw", raw, np.uint8, raw.shape)
-    num_panels = -(-raw.shape[0] // PANEL_ROWS)
-    size = panel_bytes(quant_type, columns)
+    num_whole, rest = divmod(raw.shape[0], PANEL_ROWS)
+    num_panels, size = num_whole + (rest > 0), panel_bytes(quant_type, columns)
     panels = aligned_empty(num_panels * size).reshape(num_panels, size)
-    if raw.shape[0] % PANEL_ROWS:
-        panels[-1] = 0
+    _fill(raw[: num_whole * PANEL_ROWS], quant_type, panels[:num_whole])
+    if rest:
+        padded = np.zeros((PANEL_ROWS, raw.shape[1]), np.uint8)
+        padded[:rest] = raw[-rest:]
+        _fill(padded, quant_type, panels[num_whole:])
+    return panels
+
+
+def _fill(raw: np.ndarray, quant_type: QuantType, panels: np.ndarray) -> None:
+    num_panels, size = panels.shape
     call = Call.of(
         load_kernel("repack.repack", quant_type.name),
         REPACK,
         raw=raw,
-        rows=raw.shape[0],
         row_bytes=raw.shape[1],
         panels=panels,
         num_panels=num_panels,
@@ -46,4 +53,3 @@ def repack(raw: np.ndarray, quant_type: QuantType, columns: int) -> np.ndarray:
         panels_an_item=max(1, _BYTES_AN_ITEM // max(1, size)),
     )
     POOL.run(call)
-    return panels

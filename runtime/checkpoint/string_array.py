@@ -7,10 +7,13 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import overload
 
+import numpy as np
+
 from slipstream.runtime.checkpoint.byte_reader import ByteReader
 from slipstream.runtime.errors import CheckpointError
 
 _LENGTH = struct.Struct("<Q")
+_MOST_TOGETHER = 8 << 20  # bytes of text and lengths; decoding them takes some times as many
 
 
 class StringArray(Sequence[str]):
@@ -49,7 +52,34 @@ class StringArray(Sequence[str]):
             raise self._not_text(index, error) from None
 
     def __iter__(self) -> Iterator[str]:
-        # Faster than indexing: a vocabulary has hundreds of thousands of entries.
+        texts = self._decoded_together()
+        return self._decoded_singly() if texts is None else iter(texts)
+
+    def _decoded_together(self) -> list[str] | None:
+        """All strings in a tenth of the time: a vocabulary has hundreds of thousands.
+
+        None where that can't be: an entry is not UTF-8, there is very much text, or no byte is
+        left to separate them.
+        """
+        begin, end = self._starts[0] - 8, self._starts[-1] - 8
+        if not len(self) or end - begin > _MOST_TOGETHER:
+            return None
+        stored = np.frombuffer(self._buffer, np.uint8, end - begin, begin)
+        lengths_at = np.array(self._starts[:-1], np.int64) - 8 - begin
+        kept = np.ones(stored.size, np.bool_)
+        for byte in range(1, 8):
+            kept[lengths_at + byte] = False
+        joined = stored[kept]  # each string with one byte before it
+        for separator in range(32):
+            joined[lengths_at - 7 * np.arange(len(self))] = separator
+            if np.count_nonzero(joined == separator) == len(self):
+                try:
+                    return str(joined.data, "utf-8").split(chr(separator))[1:]
+                except UnicodeDecodeError:
+                    return None
+        return None
+
+    def _decoded_singly(self) -> Iterator[str]:
         buffer, start = self._buffer, self._starts[0]
         for index, following in enumerate(islice(self._starts, 1, None)):
             try:

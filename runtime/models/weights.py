@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from slipstream.cpu_kernels import RmsNorm
+from slipstream.cpu_kernels import QuantType, RmsNorm
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.checkpoint import ModelFile, Tensor
 from slipstream.runtime.errors import CheckpointError, UnsupportedError
 
-_DROP_EVERY_BYTES = 64 << 20  # of the file in memory beside its repacked copy
+_DROP_EVERY_BYTES = 16 << 20  # of the file in memory beside its repacked copy
+_WHOLE_ROWS = 16  # a backend may pack so many rows together
 
 
 class Embedding:
@@ -46,8 +47,16 @@ class WeightLoader:
     def matrix(self, name: str, rows: int, columns: int) -> Any:
         """A packed weight of (rows, columns). Raises CheckpointError when missing or misshapen."""
         tensor = self._take(name, (rows, columns))
-        weight = self._backend.ops.pack_weight(tensor.data, tensor.quant_type, columns)
-        self._undropped += tensor.num_bytes
+        row_bytes = max(1, tensor.num_bytes // max(1, rows))
+        step = max(1, _DROP_EVERY_BYTES // (_WHOLE_ROWS * row_bytes)) * _WHOLE_ROWS
+        slices = [tensor.data[first : first + step] for first in range(0, rows, step)]
+        return self._backend.ops.stack_weights(
+            [self._packed(each, tensor.quant_type, columns) for each in slices]
+        )
+
+    def _packed(self, raw: np.ndarray, quant_type: QuantType, columns: int) -> Any:
+        weight = self._backend.ops.pack_weight(raw, quant_type, columns)
+        self._undropped += raw.nbytes
         if self._undropped > _DROP_EVERY_BYTES:
             self._file.drop_pages()
             self._undropped = 0

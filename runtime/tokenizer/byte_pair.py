@@ -52,8 +52,9 @@ class BytePairEncoder:
         ids = {**vocabulary.ids, **{text: self._num_tokens + i for i, text in enumerate(missing)}}
         self._has_all_bytes = not missing
         try:
-            # A pair that is there twice counts where it is first.
-            pairs = list(dict.fromkeys(map(_split_merge, merges)))
+            # One that is there twice counts where it is first.
+            distinct = merges if len(set(merges)) == len(merges) else list(dict.fromkeys(merges))
+            pairs = [_split_merge(merge) for merge in distinct]
             model = BPE(ids, pairs, ignore_merges=pre_tokenizer.ignore_merges)
         except Exception as error:  # the library raises nothing more precise
             raise CheckpointError(
@@ -83,6 +84,9 @@ class BytePairEncoder:
 
 
 def _split_merge(merge: str) -> tuple[str, str]:
+    first, space, second = merge.partition(" ")
+    if first and space:
+        return first, second
     # A space that starts the first token is part of it.
     middle = merge.find(" ", 1)
     if middle < 0:

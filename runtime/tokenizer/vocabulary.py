@@ -39,7 +39,8 @@ class Vocabulary:
         wanted = {TokenKind.USER_DEFINED}
         if control:
             wanted |= {TokenKind.CONTROL, TokenKind.UNKNOWN}
-        return {self.texts[i]: i for i, kind in enumerate(self.kinds) if kind in wanted}
+        found = np.flatnonzero(np.isin(self.kinds, list(wanted))).tolist()
+        return {self.texts[i]: i for i in found}
 
 
 def byte_value(token_text: str) -> int | None:
@@ -55,10 +56,9 @@ def read_vocabulary(fields: TypedMetadata, default_ids: Mapping[str, int]) -> Vo
     Raises CheckpointError for tokens that are missing, not text, or there twice, kinds that do not
     match them in number, and ids that are out of range.
     """
-    texts = [
-        text or f"[EMPTY_{token_id}]"
-        for token_id, text in enumerate(read_texts(fields, "tokenizer.ggml.tokens"))
-    ]
+    texts = read_texts(fields, "tokenizer.ggml.tokens")
+    if "" in texts:
+        texts = [text or f"[EMPTY_{token_id}]" for token_id, text in enumerate(texts)]
     if not texts:
         raise CheckpointError(f"{fields.path}: the vocabulary is empty; the file is damaged")
     ids = dict(zip(texts, range(len(texts)), strict=True))

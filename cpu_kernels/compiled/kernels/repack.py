@@ -2,48 +2,39 @@
 
 from typing import Any
 
-import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
-from slipstream.cpu_kernels.compiled.kernels.addresses import (
-    address_of,
-    array_at,
-    bytes_at,
-    record_at,
-    stack_space,
-)
+from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS
+from slipstream.cpu_kernels.compiled.kernels.addresses import record_at
 from slipstream.cpu_kernels.compiled.kernels.compile import kernel
-from slipstream.cpu_kernels.compiled.kernels.unpack_block import unpack_block
+from slipstream.cpu_kernels.compiled.kernels.file_blocks import READERS, Rows, Unit
+from slipstream.cpu_kernels.compiled.kernels.vector import BYTES, I8, I16, I64, LANES, Emitter
 from slipstream.cpu_kernels.compiled.kernels.work_sharing import item_function, run_items
 from slipstream.cpu_kernels.compiled.panel_format import (
-    BLOCK_COLUMNS,
     FLOAT_DTYPES,
     GROUPS,
     PANEL_FORMATS,
     PANEL_ROWS,
+    PanelFormat,
 )
 from slipstream.cpu_kernels.compiled.records import REPACK
 from slipstream.cpu_kernels.quant_types import QuantType
 
-fours_at, halves_at = array_at(np.uint32), array_at(np.uint16)
 _record_at = record_at(REPACK)
 
 
 def repack(quant_type: str) -> Any:
     """The kernel for a quantisation."""
-    kind = QuantType[quant_type]
-    if kind in FLOAT_DTYPES:
-        fill_panel = _float_filler(kind.block_bytes)
-    else:
-        fill_panel = _quantised_filler(kind)
 
     @kernel()
     def fill(item, record):
         r = _record_at(record)
-        raw = bytes_at(r.raw, (r.rows, r.row_bytes))
         first = item * r.panels_an_item
         for p in range(first, min(first + r.panels_an_item, r.num_panels)):
-            panel = bytes_at(r.panels + p * r.panel_bytes, (r.panel_bytes,))
-            fill_panel(raw[PANEL_ROWS * p : min(PANEL_ROWS * (p + 1), r.rows)], panel)
+            rows_at = r.raw + p * PANEL_ROWS * r.row_bytes
+            _emit_panel(quant_type, rows_at, r.row_bytes, r.panels + p * r.panel_bytes)
 
     @kernel()
     def repack_all(state, record):
@@ -53,60 +44,59 @@ def repack(quant_type: str) -> Any:
     return repack_all
 
 
-def _float_filler(item_bytes: int) -> Any:
-    @kernel()
-    def fill_panel(rows, panel):
-        for r in range(rows.shape[0]):
-            for k in range(rows.shape[1] // item_bytes):
-                for byte in range(item_bytes):
-                    panel[(k * PANEL_ROWS + r) * item_bytes + byte] = rows[r, k * item_bytes + byte]
+@intrinsic(prefer_literal=True)
+def _emit_panel(_context, quant_type, rows, row_bytes, panel):
+    """Fill the panel at an address from the 16 rows at another; `quant_type` is a literal."""
+    kind = QuantType[quant_type.literal_value]
 
-    return fill_panel
+    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
+        _, rows, row_bytes, panel = values
+        e = Emitter(builder, INSTRUCTION_SETS["plain"])
+        with e.loop(builder.udiv(row_bytes, ir.Constant(I64, kind.block_bytes))) as u:
+            block = e.address(rows, e.times(u, kind.block_bytes))
+            if kind in FLOAT_DTYPES:
+                column = e.address(panel, e.times(u, PANEL_ROWS * kind.block_bytes))
+                _place_column(e, kind, block, row_bytes, column)
+            else:
+                form = PANEL_FORMATS[kind]
+                unit = READERS[kind](Rows(e, block, row_bytes))
+                _place_unit(e, form, unit, e.address(panel, e.times(u, form.unit_bytes)))
+        return context.get_dummy_value()
 
-
-def _quantised_filler(quant_type: QuantType) -> Any:
-    form = PANEL_FORMATS[quant_type]
-    name, block_bytes = quant_type.name, quant_type.block_bytes
-    unit_columns, unit_bytes = form.unit_columns, form.unit_bytes
-    num_scales, num_subs, sub_rows = 1 + form.has_minimum, form.num_sub_blocks, form.num_sub_rows
-    subs_at, planes_at, plane_bytes = form.sub_scales_at, form.planes_at, form.block_bytes
-    # One constant each, so that the loops over a plane's bits unroll; 0 where there is no second.
-    low_width, high_width = (*form.planes, 0)[:2]
-
-    @kernel()
-    def fill_panel(rows, panel):
-        space = stack_space(unit_columns)
-        q, fours = bytes_at(space, (unit_columns,)), fours_at(space, (unit_columns // 4,))
-        scales, subs = halves_at(stack_space(4), (2,)), bytes_at(stack_space(32), (2, 16))
-        words = fours_at(address_of(panel), (panel.shape[0] // 4,))
-        halves = halves_at(address_of(panel), (panel.shape[0] // 2,))
-        for r in range(rows.shape[0]):
-            for u in range(rows.shape[1] // block_bytes):
-                unpack_block(name, rows[r], u * block_bytes, q, scales, subs)
-                unit = u * unit_bytes
-                for i in range(num_scales):
-                    halves[unit // 2 + i * PANEL_ROWS + r] = scales[i]
-                for i in range(sub_rows):
-                    for j in range(num_subs):
-                        panel[unit + subs_at + (i * num_subs + j) * PANEL_ROWS + r] = subs[i, j]
-                for block in range(unit_columns // BLOCK_COLUMNS):
-                    at = (unit + planes_at + block * plane_bytes) // 4 + r
-                    _place_plane(words, at, fours, block, 0, low_width)
-                    if high_width:
-                        at += low_width * PANEL_ROWS
-                        _place_plane(words, at, fours, block, low_width, high_width)
-
-    return fill_panel
+    return types.void(quant_type, *[types.int64] * 3), generate
 
 
-@kernel()
-def _place_plane(words, at, fours, block, shift, width):
-    """Put `width` bits from bit `shift` of a block's 32 columns into their plane, 4 at a time."""
-    groups = 8 // width
-    mask = np.uint32(((1 << width) - 1) * 0x01010101)
-    for v in range(GROUPS // groups):
-        word = np.uint32(0)
-        for g in range(groups):
-            bits = (fours[block * GROUPS + v * groups + g] >> np.uint32(shift)) & mask
-            word |= bits << np.uint32(g * width)
-        words[at + PANEL_ROWS * v] = word
+def _place_column(
+    e: Emitter, kind: QuantType, numbers: ir.Value, row_bytes: ir.Value, at: ir.Value
+) -> None:
+    """The numbers of a column one after another, as they are."""
+    for r in range(PANEL_ROWS):
+        number = e.load(ir.IntType(8 * kind.block_bytes), e.address(numbers, e.times(row_bytes, r)))
+        e.store(number, e.address(at, r * kind.block_bytes))
+
+
+def _place_unit(e: Emitter, form: PanelFormat, unit: Unit, at: ir.Value) -> None:
+    """Where each part goes: see panel_format."""
+
+    def place(values: Any, item: ir.IntType, first: int, stride: int) -> None:
+        for i, value in enumerate(values):
+            narrow = e.builder.trunc(value, ir.VectorType(item, LANES))
+            e.store(narrow, e.address(at, first + i * stride))
+
+    numbers = [unit.scale] if unit.minimum is None else [unit.scale, unit.minimum]
+    place(numbers, I16, 0, 2 * PANEL_ROWS)
+    place(unit.scales, I8, form.sub_scales_at, PANEL_ROWS)
+    place(unit.minimums, I8, form.sub_minimums_at, PANEL_ROWS)
+    for block in range(form.blocks):
+        codes = unit.codes[GROUPS * block : GROUPS * (block + 1)]
+        plane_at, shift = form.planes_at + block * form.block_bytes, 0
+        for width in form.planes:
+            groups = 8 // width
+            for v in range(GROUPS // groups):
+                word = ir.Constant(BYTES, [0] * 64)
+                for g, code in enumerate(codes[v * groups : (v + 1) * groups]):
+                    code = e.builder.bitcast(code, BYTES)
+                    word = e.or_(word, e.bits(code, start=shift, width=width, to=g * width))
+                e.store(word, e.address(at, plane_at + 64 * v))
+            plane_at += 64 * width
+            shift += width
