@@ -5,10 +5,10 @@ merging is llama.cpp's. Source: arXiv:1808.06226.
 """
 
 import functools
-import heapq
 import re
 from collections.abc import Sequence
 
+from slipstream.runtime.tokenizer.merging import merge_neighbours
 from slipstream.runtime.tokenizer.vocabulary import Vocabulary
 
 _SPACE = "\u2581"  # stands for a space in vocabularies
@@ -47,33 +47,12 @@ class ScoreMergeEncoder:
 
     def _merge(self, word: str) -> list[int]:
         """Merge the characters of a word for as long as two neighbours make a token."""
-        ids, costs = self._ids, self._costs
-        pieces = list(word)
-        following = [*range(1, len(pieces)), -1]
-        previous = list(range(-1, len(pieces) - 1))
-        # Candidates by cost, then position: (cost, left piece, right piece, length of both).
-        queue = [
-            (costs[ids[pair]], left, left + 1, 2)
-            for left in range(len(pieces) - 1)
-            if (pair := pieces[left] + pieces[left + 1]) in ids
-        ]
-        heapq.heapify(queue)
-        while queue:
-            _, left, right, length = heapq.heappop(queue)
-            before, after = pieces[left], pieces[right]
-            # Either may have grown, or have been merged away and be empty, since this was queued.
-            if not before or not after or len(before) + len(after) != length:
-                continue
-            pieces[left], pieces[right] = before + after, ""
-            beyond = following[left] = following[right]
-            if beyond >= 0:
-                previous[beyond] = left
-            for first, second in ((previous[left], left), (left, beyond)):
-                if first >= 0 and second >= 0:
-                    pair = pieces[first] + pieces[second]
-                    if pair in ids:
-                        heapq.heappush(queue, (costs[ids[pair]], first, second, len(pair)))
-        return [token_id for piece in pieces if piece for token_id in self._piece_ids(piece)]
+        pieces = merge_neighbours(list(word), self._cost)
+        return [token_id for piece in pieces for token_id in self._piece_ids(piece)]
+
+    def _cost(self, first: str, second: str) -> float | None:
+        token_id = self._ids.get(first + second)
+        return None if token_id is None else self._costs[token_id]
 
     def _piece_ids(self, piece: str) -> list[int]:
         """The token of a piece, or tokens for its bytes."""
