@@ -79,12 +79,14 @@ def _load(path: Path, options: Options, backend_name: str, progress: Progress | 
         backend = load_backend(backend_name)
         plan = _plan(file, config, options, backend)
         with ThreadPoolExecutor(1) as beside, backend.computing(plan.threads):
-            # Repacking weights leaves Python free, reading a vocabulary does not.
-            pending = beside.submit(_read_tokenizer, file, config)
             backend.ops.prepare(
                 {tensor.quant_type for tensor in file.tensors.values()},
                 _stage(progress, "compiling kernels for this CPU (once)"),
             )
+            # Repacking weights leaves Python free; reading a vocabulary does not, and takes a core.
+            backend.ops.set_num_threads(max(1, plan.threads - 1))
+            pending = beside.submit(_read_tokenizer, file, config)
+            pending.add_done_callback(lambda _: backend.ops.set_num_threads(plan.threads))
             weights = load_model(file, config, backend, _stage(progress, "loading weights"))
             tokenizer, chat_template = pending.result()
     cache = KVCache(

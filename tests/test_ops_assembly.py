@@ -8,8 +8,8 @@ from llvmlite import binding, ir
 from slipstream.cpu_kernels import QuantType
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS, chosen_instruction_set
 from slipstream.cpu_kernels.compiled.kernels.matmul_tile import TILE_ARGUMENTS, write_tile
-from slipstream.cpu_kernels.compiled.packed_rows import TILE_ROWS
 from slipstream.cpu_kernels.compiled.kernels.vector import Emitter
+from slipstream.cpu_kernels.compiled.packed_rows import TILE_ROWS
 
 QUANTISED = [each for each in QuantType if each.block_columns > 1]
 # What an instruction set's dot product is called in assembly, and a CPU that has it.

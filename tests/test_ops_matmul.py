@@ -11,8 +11,8 @@ import pytest
 
 from slipstream.cpu_kernels import QuantType, ShapeError, reference
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS, runnable
-from slipstream.cpu_kernels.compiled.weight import tile_addresses
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
+from slipstream.cpu_kernels.compiled.weight import tile_addresses
 from support.int8_rounding import rounded_to_int8
 from support.op_backends import OTHER_BACKENDS, load_ops
 from support.op_tolerances import MATMUL_ROUNDED, assert_close, matmul_limit

@@ -57,8 +57,8 @@ def examine_kernels() -> dict[str, Any]:
     except OptionError as error:
         return {"instruction_set": None, "folder": None, "bytes": None, "problem": str(error)}
     # Importable only once it is known that the cache folder which was asked for can be written.
-    from slipstream.cpu_kernels.compiled.kernel_cache import kernel_cache_dir
     from slipstream.cpu_kernels.compiled.instruction_set import chosen_instruction_set
+    from slipstream.cpu_kernels.compiled.kernel_cache import kernel_cache_dir
 
     folder = kernel_cache_dir()
     return {

@@ -6,12 +6,12 @@ CPU and the instruction set. An edit or an upgrade that changes a kernel starts 
 
 import functools
 import hashlib
-import importlib.metadata
 import os
 import tempfile
 import warnings
 from pathlib import Path
 
+import llvmlite
 from llvmlite import binding
 from platformdirs import user_cache_dir
 
@@ -96,8 +96,8 @@ def _folder_name() -> str:
     package = Path(__file__).parent.parent
     for source in (*sorted(package.glob("*.py")), *sorted(package.glob("compiled/**/*.py"))):
         digest.update(source.read_bytes())
-    compiler = importlib.metadata.version("numba")
-    return f"{digest.hexdigest()[:12]}-{chosen_instruction_set()}-numba{compiler}"
+    # Each release of Numba goes with one of llvmlite, which is here already.
+    return f"{digest.hexdigest()[:12]}-{chosen_instruction_set()}-llvmlite{llvmlite.__version__}"
 
 
 @functools.cache

@@ -57,7 +57,8 @@ def _compile(name: str, *key: str | int) -> bytes:
 
     module, function = name.split(".")
     text = getattr(importlib.import_module(f"{__package__}.kernels.{module}"), function)
-    return compile_object(text(*key) if key else text, _SYMBOL)
+    code: bytes = compile_object(text(*key) if key else text, _SYMBOL)
+    return code
 
 
 def _target_machine() -> Any:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from slipstream.cpu_kernels.compiled.buffers import aligned_empty
+from slipstream.cpu_kernels.compiled.buffers import Arena
 from slipstream.cpu_kernels.compiled.call import Call
 from slipstream.cpu_kernels.compiled.kernel_library import load_kernel
 from slipstream.cpu_kernels.compiled.panel_format import FLOAT_DTYPES, PANEL_FORMATS, PANEL_ROWS
@@ -11,6 +11,7 @@ from slipstream.cpu_kernels.compiled.thread_pool import POOL
 from slipstream.cpu_kernels.errors import expect_array
 from slipstream.cpu_kernels.quant_types import QuantType
 
+_ARENA = Arena()
 _BYTES_AN_ITEM = 1 << 18  # some 0.1 ms: far more than taking an item costs
 
 
@@ -31,7 +32,7 @@ def repack(raw: np.ndarray, quant_type: QuantType, columns: int) -> np.ndarray:
     expect_array("raw", raw, np.uint8, raw.shape)
     num_whole, rest = divmod(raw.shape[0], PANEL_ROWS)
     num_panels, size = num_whole + (rest > 0), panel_bytes(quant_type, columns)
-    panels = aligned_empty(num_panels * size).reshape(num_panels, size)
+    panels = _ARENA.take(num_panels * size).reshape(num_panels, size)
     _fill(raw[: num_whole * PANEL_ROWS], quant_type, panels[:num_whole])
     if rest:
         padded = np.zeros((PANEL_ROWS, raw.shape[1]), np.uint8)

@@ -98,22 +98,26 @@ def read_string_array(reader: ByteReader, count: int, label: str) -> StringArray
     label : names the array in errors that reading an entry raises later
     Raises CheckpointError when they do not fit in the file. 300,000 strings take about 40 ms.
     """
-    buffer, size, position = reader.buffer, reader.size, reader.position
-    unpack = _LENGTH.unpack_from
-    starts = array("Q")
-    first = position
-    for _ in range(count):
-        if position + 8 > size:
-            break
+    first = reader.position
+    starts = _starts(reader, count)
+    num_bytes = starts[-1] - 8 - first
+    reader.skip(num_bytes)
+    reader.spend_text(num_bytes - 8 * count)
+    return StringArray(reader.buffer, starts, label)
+
+
+def _starts(reader: ByteReader, count: int) -> "array[int]":
+    """Where each string starts, and where one more would."""
+    unpack, buffer, position = _LENGTH.unpack_from, reader.buffer, reader.position
+    starts = array("Q", [position + 8])
+    for index in range(count):
+        if position + 8 <= reader.size:
+            position += unpack(buffer, position)[0]
+        position += 8
+        if position > reader.size:
+            raise reader.error(
+                f"should hold {count} strings, but the file ends in string {index}; "
+                "it is truncated or damaged, fetch it again"
+            )
         starts.append(position + 8)
-        position += 8 + unpack(buffer, position)[0]
-    if len(starts) < count or position > size:
-        cut_id = len(starts) - (position > size)
-        raise reader.error(
-            f"should hold {count} strings, but the file ends in string {cut_id}; "
-            "it is truncated or damaged, fetch it again"
-        )
-    starts.append(position + 8)
-    reader.skip(position - first)
-    reader.spend_text(position - first - 8 * count)
-    return StringArray(buffer, starts, label)
+    return starts

@@ -47,7 +47,11 @@ class StepRunner:
         Raises CacheFullError, with nothing changed, when they do not fit.
         """
         placement = self._cache.place(batch)
-        shape = (len(batch.tokens), *placement.everything.mask.shape, len(placement.everything.past))
+        shape = (
+            len(batch.tokens),
+            *placement.everything.mask.shape,
+            len(placement.everything.past),
+        )
         known = self._recorded.get(shape)
         if known is not None and len(batch.wanted) == len(batch.tokens):
             self._recorded.move_to_end(shape)

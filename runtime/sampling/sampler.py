@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.random import PCG64, Generator  # now: else the first answer waits for it
 
 from slipstream.runtime.errors import EngineError, OptionError
 from slipstream.runtime.sampling.distribution import Distribution
@@ -34,7 +35,7 @@ class Sampler:
         self.options = options
         self.seed = seed
         self.vocab_size = vocab_size
-        self._generator = np.random.Generator(np.random.PCG64(seed))
+        self._generator = Generator(PCG64(seed))
         self._bias_ids = np.array(list(options.logit_bias), dtype=np.int64)
         self._biases = np.array(list(options.logit_bias.values()), dtype=np.float64)
 

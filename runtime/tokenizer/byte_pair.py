@@ -5,6 +5,7 @@ Source: arXiv:1508.07909 over the bytes of GPT-2; files call it `gpt2`.
 
 import functools
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 
 from tokenizers import Regex
@@ -63,9 +64,7 @@ class BytePairEncoder:
             )
         # A pair that is there twice counts where it is first.
         self._ranks = dict(zip(reversed(merges), range(len(merges) - 1, -1, -1), strict=True))
-        splits = [
-            Split(Regex(pinned(pattern)), "isolated") for pattern in pre_tokenizer.patterns
-        ]
+        splits = [Split(Regex(pinned(pattern)), "isolated") for pattern in pre_tokenizer.patterns]
         to_bytes = ByteLevel(add_prefix_space=False, use_regex=False)
         self._words = PreTokenizerSequence([*splits, to_bytes])
         self._merge_cached = functools.lru_cache(_CACHED_WORDS)(self._merge)
@@ -97,20 +96,18 @@ class BytePairEncoder:
 
 
 def _problem_of(merges: Sequence[str], ids: Mapping[str, int]) -> str | None:
-    """What is wrong with the first merge that does not make a token of two tokens."""
-    # All at once first: one by one, 150,000 merges take 0.2 s.
-    if {merge.count(" ") for merge in merges} <= {1}:
-        parts = set(" ".join(merges).split(" "))
+    """What is wrong with the first merge that makes no token; of no tokens, none ever comes."""
+    # All at once first: one by one, 150,000 merges take 0.1 s.
+    if set(map(str.count, merges, repeat(" "))) == {1}:
         made = "\n".join(merges).replace(" ", "").split("\n")
-        if not merges or (ids.keys() >= parts and ids.keys() >= set(made)):
+        if all(map(ids.__contains__, made)):
             return None
     for merge in merges:
         # A space that starts the first token is part of it.
         middle = merge.find(" ", 1)
-        first, second = merge[:middle], merge[middle + 1 :]
         if middle < 0:
             return f"expected two tokens and a space between them, got {merge[:40]!r}"
-        for text in (first, second, first + second):
-            if text not in ids:
-                return f"{merge[:40]!r} needs the token {text[:40]!r}, which is not there"
+        text = merge[:middle] + merge[middle + 1 :]
+        if text not in ids:
+            return f"{merge[:40]!r} needs the token {text[:40]!r}, which is not there"
     return None

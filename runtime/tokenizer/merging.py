@@ -4,9 +4,7 @@ import heapq
 from collections.abc import Callable
 
 
-def merge_neighbours(
-    pieces: list[str], cost_of: Callable[[str, str], float | None]
-) -> list[str]:
+def merge_neighbours(pieces: list[str], cost_of: Callable[[str, str], float | None]) -> list[str]:
     """The pieces that are left, in their order.
 
     cost_of : of making one piece of two neighbours, None where they can't be; of equal costs the

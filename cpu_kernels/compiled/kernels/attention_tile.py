@@ -14,8 +14,6 @@ from numba import types
 from numba.extending import intrinsic
 
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS
-from slipstream.cpu_kernels.compiled.packed_rows import BLOCK_WORDS, SCALE, SUM
-from slipstream.cpu_kernels.compiled.panel_format import GROUPS
 from slipstream.cpu_kernels.compiled.kernels.vector import (
     BYTES,
     F32,
@@ -26,6 +24,8 @@ from slipstream.cpu_kernels.compiled.kernels.vector import (
     Emitter,
     Variable,
 )
+from slipstream.cpu_kernels.compiled.packed_rows import BLOCK_WORDS, SCALE, SUM
+from slipstream.cpu_kernels.compiled.panel_format import GROUPS
 
 TILE_QUERIES = 6  # at most; with WIDE they fill the 32 registers of AVX-512
 WIDE = 4  # vectors of 16 keys or dimensions that the inner loops take at a time, if they can

@@ -211,9 +211,7 @@ def _k_scales(rows: Rows) -> dict[str, ir.Value | Vectors]:
         first.append(rows.fields(word, start=0, width=6))
         high = rows.fields(word, start=6, width=2)
         later.append(rows.joined(rows.fields(three, start=start, width=4), high, 4))
-    scales, minimums = (
-        rows.bytes_of(words) for words in zip(first, later, strict=True)
-    )
+    scales, minimums = (rows.bytes_of(words) for words in zip(first, later, strict=True))
     return {
         "scale": both,
         "minimum": rows.right(both, 16),

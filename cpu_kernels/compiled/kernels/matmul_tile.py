@@ -12,6 +12,7 @@ from numba.extending import intrinsic
 
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS
 from slipstream.cpu_kernels.compiled.kernels.compile import kernel
+from slipstream.cpu_kernels.compiled.kernels.vector import BYTES, LANES, Emitter, F32x16, Variable
 from slipstream.cpu_kernels.compiled.packed_rows import BLOCK_BYTES, LOW_SUM, SCALE, SUM
 from slipstream.cpu_kernels.compiled.panel_format import (
     BLOCK_COLUMNS,
@@ -20,7 +21,6 @@ from slipstream.cpu_kernels.compiled.panel_format import (
     PANEL_FORMATS,
     PanelFormat,
 )
-from slipstream.cpu_kernels.compiled.kernels.vector import BYTES, LANES, Emitter, F32x16, Variable
 from slipstream.cpu_kernels.quant_types import QuantType
 
 _PREFETCH_BYTES = 8192  # ahead: memory answers while 8 rows are multiplied; 2,048 were too few

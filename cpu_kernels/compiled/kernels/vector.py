@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from llvmlite import ir
 from numba.core import cgutils
 
+from slipstream.cpu_kernels.compiled.instruction_set import InstructionSet
 from slipstream.cpu_kernels.compiled.kernels.exponential import (
     HIGHEST,
     LN2_HIGH,
@@ -22,7 +23,6 @@ from slipstream.cpu_kernels.compiled.kernels.exponential import (
     LOWEST,
     POLYNOMIAL,
 )
-from slipstream.cpu_kernels.compiled.instruction_set import InstructionSet
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 F16, F32 = ir.HalfType(), ir.FloatType()
