@@ -216,6 +216,24 @@ def test_string_in_a_list_that_is_not_utf8(path: Path) -> None:
         list(words)
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [],
+        [""],
+        ["", "", ""],
+        ["a", "", "bc\x00", "\x01\x02", "x" * 300, "日本語 \U0001f600", "\n"],
+        [chr(code) for code in range(32)],  # no byte is left to part them with
+    ],
+    ids=["none", "empty", "all empty", "mixed", "all control bytes"],
+)
+def test_a_list_of_strings_read_whole_or_singly(path: Path, texts: list[str]) -> None:
+    stored = b"".join(string(text.encode()) for text in texts)
+    write_gguf(path, [ARCHITECTURE, array_entry("words", STRING, len(texts), stored)])
+    words = ModelFile.open(path).metadata["words"]
+    assert list(words) == [words[i] for i in range(len(words))] == texts
+
+
 @pytest.mark.parametrize("alignment", [0, 3, 48, 2**32 - 1])
 def test_alignment_that_is_no_power_of_two(path: Path, alignment: int) -> None:
     write_gguf(path, [ARCHITECTURE, uint32_entry("general.alignment", alignment)])

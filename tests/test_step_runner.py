@@ -1,0 +1,112 @@
+"""A step of a shape that came before is replayed: nothing shows it but the time."""
+
+import numpy as np
+import pytest
+
+from slipstream.cpu_kernels import QuantType
+from slipstream.runtime.models import step_runner
+from slipstream.runtime.step_batch import StepBatch
+from support.tiny_gguf import ARCHITECTURES
+from support.tiny_runner import TinyRunner
+
+
+def decoded(runner: TinyRunner, prompt: list[int], tokens: list[int]) -> list[np.ndarray]:
+    """The logits of each of `tokens`, fed one by one after a prompt."""
+    slot = runner.cache.open()
+    runner.feed(slot, prompt)
+    logits = [runner.feed(slot, [token]) for token in tokens]
+    runner.cache.close(slot)
+    return logits
+
+
+def count_forwards(runner: TinyRunner, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows of each step that goes through the model from now on; replayed ones do not."""
+    rows: list[int] = []
+    forward = runner.model.forward
+
+    def counting(step: object) -> np.ndarray:
+        rows.append(step.num_rows)
+        return forward(step)
+
+    monkeypatch.setattr(runner.model, "forward", counting)
+    return rows
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_replayed_steps_give_what_fresh_ones_give(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = TinyRunner.of(architecture, QuantType.Q4_K, "numba")
+    prompt, tokens = list(range(5, 75)), list(range(20, 90))  # over a page's end and any window
+    replayed = decoded(runner, prompt, tokens)
+    rows = count_forwards(runner, monkeypatch)
+    again = decoded(runner, prompt, tokens)
+    assert rows in ([], [len(prompt)])  # a long prompt is not recorded
+    runner.runner._record = None
+    runner.runner._recorded.clear()
+    fresh = decoded(runner, prompt, tokens)
+    assert rows.count(1) == len(tokens)
+    runner.runner._record = runner.backend.ops.record
+    for one, two, three in zip(replayed, again, fresh, strict=True):
+        np.testing.assert_array_equal(one, three)
+        np.testing.assert_array_equal(two, three)
+
+
+def test_sequences_do_not_meet_in_a_recording() -> None:
+    """The next step of the same shape may be another sequence's, elsewhere in the cache."""
+    runner = TinyRunner.of("gemma3", QuantType.Q4_K, "numba")
+    texts = ([3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1, 8, 2, 8, 1, 8])
+    slots = [runner.cache.open() for _ in texts]
+    got: list[list[np.ndarray]] = [[], []]
+    for column in zip(*texts, strict=True):
+        for logits, slot, token in zip(got, slots, column, strict=True):
+            logits.append(runner.feed(slot, [token]))
+    for logits, slot, text in zip(got, slots, texts, strict=True):
+        np.testing.assert_array_equal(np.concatenate(logits), runner.whole(text))
+        runner.cache.close(slot)
+
+
+def test_trees_of_one_shape_keep_their_own_branches() -> None:
+    runner = TinyRunner.of("llama", QuantType.Q4_K, "numba")
+    slot = runner.cache.open()
+    runner.feed(slot, [9, 8, 7])
+    for parents in ([-1, 0, 0, 1], [-1, 0, 1, 2], [-1, -1, 0, 1]):
+        tokens = [11, 12, 13, 14]
+        logits = runner.forward(StepBatch.tree(slot, 3, tokens, parents))
+        for node in range(4):
+            path, at = [], node
+            while at >= 0:
+                path.insert(0, tokens[at])
+                at = parents[at]
+            np.testing.assert_array_equal(logits[node], runner.whole([9, 8, 7, *path])[-1])
+        runner.cache.commit(slot, [])
+    runner.cache.close(slot)
+
+
+def test_few_shapes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_runner, "_MOST_RECORDED", 3)
+    runner = TinyRunner.of("llama", QuantType.Q4_K, "numba")
+    runner.runner._recorded.clear()
+    slot = runner.cache.open()
+    for length in (1, 2, 3, 1, 4):
+        runner.forward(StepBatch.linear([(slot, 0, list(range(length)))], range(length)))
+    kept = [shape[0] for shape in runner.runner._recorded]
+    assert kept == [3, 1, 4]
+    runner.cache.close(slot)
+
+
+def test_a_program_runs_its_ops_again_on_the_same_arrays() -> None:
+    ops = TinyRunner.of("llama", QuantType.Q4_K, "numba").backend.ops
+    rng = np.random.default_rng(0)
+    raw = rng.integers(0, 256, (40, QuantType.Q8_0.row_bytes(64)), dtype=np.uint8)
+    raw.reshape(40, 2, 34)[:, :, 1] = 0x24  # scales that are small numbers
+    weight = ops.pack_weight(raw, QuantType.Q8_0, 64)
+    x, out = rng.standard_normal((3, 64)).astype(np.float32), np.zeros((3, 40), np.float32)
+    with ops.record() as recording:
+        ops.matmul(x, weight, out=out)
+        ops.matmul(x, weight, accumulate=True, out=out)
+    x[...] = rng.standard_normal(x.shape)
+    want = ops.matmul(x, weight, out=np.zeros_like(out)) * 2
+    del weight
+    recording.program.run()
+    np.testing.assert_array_equal(out, want)
