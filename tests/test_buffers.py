@@ -1,6 +1,7 @@
 """Memory for panels."""
 
 import gc
+import itertools
 import weakref
 
 import numpy as np
@@ -31,7 +32,7 @@ def test_a_large_one_stands_alone_and_a_full_chunk_is_followed() -> None:
     assert abs(address(arena.take(1000)) - address(small)) == 1024
     parts = [arena.take(15 << 20) for _ in range(6)]
     spans = sorted((address(part), address(part) + part.size) for part in parts)
-    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
 def test_a_chunk_goes_with_its_last_part() -> None:

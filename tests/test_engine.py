@@ -3,28 +3,14 @@
 import itertools
 import threading
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from slipstream.runtime.engine.scheduler import PrefillPace
 from support.scripted_model import END, VOCAB_SIZE, ScriptedEngine, text_of, wait_until
-from support.time_limit import time_limit
 
-
-@pytest.fixture(autouse=True)
-def _never_hangs() -> Iterator[None]:
-    with time_limit(60):
-        yield
-
-
-@pytest.fixture
-def eight() -> Iterator[ScriptedEngine]:
-    """An engine whose cache has eight pages of 64 tokens."""
-    scripted = ScriptedEngine()
-    yield scripted
-    scripted.close()
+pytestmark = pytest.mark.usefixtures("never_hangs")
 
 
 def test_a_generation_counts_on(eight: ScriptedEngine) -> None:

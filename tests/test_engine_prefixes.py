@@ -1,25 +1,10 @@
 """What the engine remembers of earlier prompts, and when it forgets it."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from support.scripted_model import ScriptedEngine, wait_until
-from support.time_limit import time_limit
 
-
-@pytest.fixture(autouse=True)
-def _never_hangs() -> Iterator[None]:
-    with time_limit(60):
-        yield
-
-
-@pytest.fixture
-def eight() -> Iterator[ScriptedEngine]:
-    """An engine whose cache has eight pages of 64 tokens."""
-    scripted = ScriptedEngine()
-    yield scripted
-    scripted.close()
+pytestmark = pytest.mark.usefixtures("never_hangs")
 
 
 def test_a_prompt_with_a_known_beginning_computes_the_rest(eight: ScriptedEngine) -> None:

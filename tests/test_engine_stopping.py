@@ -5,7 +5,6 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,21 +15,8 @@ from slipstream.runtime.engine import TokenStream
 from slipstream.runtime.errors import EngineError, OptionError
 from slipstream.runtime.kv_cache import KVCache
 from support.scripted_model import VOCAB_SIZE, ScriptedEngine, wait_until
-from support.time_limit import time_limit
 
-
-@pytest.fixture(autouse=True)
-def _never_hangs() -> Iterator[None]:
-    with time_limit(60):
-        yield
-
-
-@pytest.fixture
-def eight() -> Iterator[ScriptedEngine]:
-    """An engine whose cache has eight pages of 64 tokens."""
-    scripted = ScriptedEngine()
-    yield scripted
-    scripted.close()
+pytestmark = pytest.mark.usefixtures("never_hangs")
 
 
 def hold_in_step(scripted: ScriptedEngine, number: int) -> None:

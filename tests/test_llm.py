@@ -1,7 +1,6 @@
 """`LLM` on a tiny random model: what it says of itself, and what it answers."""
 
 import inspect
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,10 @@ from slipstream.runtime.completion import Completion
 from slipstream.runtime.kv_cache import KVCache, pages_for
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.options import Options
-from support.roomy_machine import roomy_machine
-from support.time_limit import time_limit
 from support.tiny_gguf import write_tiny_model
-from support.tiny_llm import CONTEXT, endless, tiny_llm
+from support.tiny_llm import CONTEXT, endless
 
-
-@pytest.fixture(scope="module")
-def llm() -> Iterator[LLM]:
-    with tiny_llm() as llm:
-        yield llm
-
-
-@pytest.fixture(autouse=True)
-def _never_hangs() -> Iterator[None]:
-    with time_limit(120), roomy_machine():
-        yield
+pytestmark = pytest.mark.usefixtures("never_hangs", "roomy")
 
 
 def test_the_signature_is_the_documented_one() -> None:

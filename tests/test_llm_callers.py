@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,22 +18,11 @@ from slipstream.runtime.errors import (
     EngineError,
 )
 from slipstream.runtime.llm import LLM
-from support.roomy_machine import ROOMY, roomy_machine
-from support.time_limit import time_limit
+from support.roomy_machine import ROOMY
 from support.tiny_gguf import write_tiny_model
-from support.tiny_llm import CONTEXT, endless, tiny_llm, unhurried
+from support.tiny_llm import CONTEXT, endless, unhurried
 
-
-@pytest.fixture(scope="module")
-def llm() -> Iterator[LLM]:
-    with tiny_llm() as llm:
-        yield llm
-
-
-@pytest.fixture(autouse=True)
-def _never_hangs() -> Iterator[None]:
-    with time_limit(120), roomy_machine():
-        yield
+pytestmark = pytest.mark.usefixtures("never_hangs", "roomy")
 
 
 PROMPTS = ["the", "the and on", "in we", "and " * 60, "日本 the", "or " * 33]

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +24,10 @@ from slipstream.runtime.errors import (
 )
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.options import Options
-from support.roomy_machine import roomy_machine
-from support.time_limit import time_limit
 from support.tiny_gguf import tiny_shape, write_tiny_model
-from support.tiny_llm import CONTEXT, tiny_llm
+from support.tiny_llm import CONTEXT
 
-
-@pytest.fixture(scope="module")
-def llm() -> Iterator[LLM]:
-    with tiny_llm() as llm:
-        yield llm
-
-
-@pytest.fixture(autouse=True)
-def _never_hangs() -> Iterator[None]:
-    with time_limit(120), roomy_machine():
-        yield
+pytestmark = pytest.mark.usefixtures("never_hangs", "roomy")
 
 
 @pytest.mark.parametrize(

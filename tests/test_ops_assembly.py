@@ -7,7 +7,7 @@ from llvmlite import binding, ir
 
 from slipstream.cpu_kernels import QuantType
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS, chosen_instruction_set
-from slipstream.cpu_kernels.compiled.kernels.matmul_tile import TILE_ARGUMENTS, write_tile
+from slipstream.cpu_kernels.compiled.kernels.matmul_tile import write_tile
 from slipstream.cpu_kernels.compiled.kernels.vector import Emitter
 from slipstream.cpu_kernels.compiled.packed_rows import TILE_ROWS
 
@@ -27,7 +27,7 @@ def assembly(quant_type: QuantType, num_rows: int, name: str, triple: str, cpu: 
     word = ir.IntType(64)
     module = ir.Module()
     module.triple = triple
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [word] * TILE_ARGUMENTS), "tile")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [word] * 8), "tile")
     builder = ir.IRBuilder(function.append_basic_block())
     write_tile(Emitter(builder, INSTRUCTION_SETS[name]), quant_type, num_rows, *function.args)
     builder.ret_void()

@@ -1,7 +1,6 @@
 """Chat and conversations: templates, memory, answers that are cut short or fail."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,22 +12,10 @@ from slipstream.runtime.errors import (
     PromptError,
 )
 from slipstream.runtime.llm import LLM
-from support.roomy_machine import roomy_machine
-from support.time_limit import time_limit
 from support.tiny_gguf import write_tiny_model
-from support.tiny_llm import SHORT, endless, tiny_llm, unhurried
+from support.tiny_llm import SHORT, endless, unhurried
 
-
-@pytest.fixture(scope="module")
-def llm() -> Iterator[LLM]:
-    with tiny_llm() as llm:
-        yield llm
-
-
-@pytest.fixture(autouse=True)
-def _never_hangs() -> Iterator[None]:
-    with time_limit(120), roomy_machine():
-        yield
+pytestmark = pytest.mark.usefixtures("never_hangs", "roomy")
 
 
 def test_chat_is_the_template_then_text(llm: LLM) -> None:

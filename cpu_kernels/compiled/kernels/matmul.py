@@ -2,10 +2,6 @@
 
 from typing import Any
 
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
-
 from slipstream.cpu_kernels.compiled.kernels.addresses import (
     floats_at,
     load_f32,
@@ -14,9 +10,12 @@ from slipstream.cpu_kernels.compiled.kernels.addresses import (
     words_at,
 )
 from slipstream.cpu_kernels.compiled.kernels.compile import kernel
-from slipstream.cpu_kernels.compiled.kernels.matmul_tile import TILE_ARGUMENTS, TILE_SIGNATURE
 from slipstream.cpu_kernels.compiled.kernels.pack_rows import num_tiles, pack_tile, tile_of
-from slipstream.cpu_kernels.compiled.kernels.work_sharing import item_function, run_items
+from slipstream.cpu_kernels.compiled.kernels.work_sharing import (
+    call_address,
+    item_function,
+    run_items,
+)
 from slipstream.cpu_kernels.compiled.packed_rows import BLOCK_BYTES, QUANTISED, TILE_ROWS
 from slipstream.cpu_kernels.compiled.panel_format import BLOCK_COLUMNS, PANEL_ROWS
 from slipstream.cpu_kernels.compiled.records import MATMUL
@@ -125,32 +124,15 @@ def _panel_times_tile(record, part, panel, first_row, size, tile_at):
     out_stride = 4 * r.out_columns
     out_at = r.out + first_row * out_stride + 4 * n
     bias_at = r.bias + 4 * n if r.bias else r.zeros
+    kernel_at = part[TILES + size]
     if width >= PANEL_ROWS:
         before_at, before_stride = (out_at, out_stride) if r.accumulate else (r.zeros, 0)
-        _call_tile(
-            part[TILES + size],
-            panel_at,
-            r.columns,
-            tile_at,
-            bias_at,
-            before_at,
-            before_stride,
-            out_at,
-            out_stride,
-        )
+        where = (bias_at, before_at, before_stride, out_at, out_stride)
+        call_address(kernel_at, (panel_at, r.columns, tile_at, *where))
         return
     space = stack_space(_TILE_BYTES)
-    _call_tile(
-        part[TILES + size],
-        panel_at,
-        r.columns,
-        tile_at,
-        r.zeros,
-        r.zeros,
-        0,
-        space,
-        _ROW_BYTES,
-    )
+    where = (r.zeros, r.zeros, 0, space, _ROW_BYTES)
+    call_address(kernel_at, (panel_at, r.columns, tile_at, *where))
     out = floats_at(r.out, (r.num_rows, r.out_columns))
     for i in range(TILE_ROWS[size]):
         for j in range(width):
@@ -160,26 +142,3 @@ def _panel_times_tile(record, part, panel, first_row, size, tile_at):
             if r.accumulate:
                 value += out[first_row + i, n + j]
             out[first_row + i, n + j] = value
-
-
-@intrinsic
-def _call_tile(
-    _context,
-    address,
-    panel,
-    columns,
-    rows,
-    bias,
-    addend,
-    addend_stride,
-    out,
-    out_stride,
-):
-    """Call the tile kernel at an address."""
-
-    def generate(context, builder, _signature, values):
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * TILE_ARGUMENTS)
-        builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, *TILE_SIGNATURE.args), generate

@@ -8,6 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS
@@ -26,61 +27,29 @@ from slipstream.cpu_kernels.quant_types import QuantType
 _PREFETCH_BYTES = 8192  # ahead: memory answers while 8 rows are multiplied; 2,048 were too few
 _CACHE_LINE = 64
 
-# panel, columns, packed rows, bias, addend, its row stride, out, its row stride: addresses and
-# byte strides, all 64-bit.
-TILE_ARGUMENTS = 8
-TILE_SIGNATURE = types.void(*[types.int64] * TILE_ARGUMENTS)
-
 
 def tile(quant_type: str, num_rows: int, instruction_set: str) -> Any:
-    """The kernel for so many activation rows."""
+    """The kernel for so many activation rows. All it is told are addresses and byte strides."""
 
     @kernel()
     def times_panel(panel, columns, rows, bias, addend, addend_stride, out, out_stride):
-        emit_tile(
-            quant_type,
-            num_rows,
-            instruction_set,
-            panel,
-            columns,
-            rows,
-            bias,
-            addend,
-            addend_stride,
-            out,
-            out_stride,
-        )
+        arguments = (panel, columns, rows, bias, addend, addend_stride, out, out_stride)
+        _emit_tile(quant_type, num_rows, instruction_set, arguments)
 
     return times_panel
 
 
 @intrinsic(prefer_literal=True)
-def emit_tile(
-    _context,
-    quant_type,
-    num_rows,
-    instruction_set,
-    panel,
-    columns,
-    rows,
-    bias,
-    addend,
-    addend_stride,
-    out,
-    out_stride,
-):
-    """out[m, 0:16] = panel (16, C) times row m + bias[0:16] + addend[m, 0:16].
-
-    `rows` is a tile of `num_rows` packed rows (see packed_rows). The first three are literals;
-    `addend` may be `out`.
-    """
+def _emit_tile(_context, quant_type, num_rows, instruction_set, arguments):
+    """What `write_tile` writes; the first three are literals."""
     kind, isa = QuantType[quant_type.literal_value], INSTRUCTION_SETS[instruction_set.literal_value]
 
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
-        write_tile(Emitter(builder, isa), kind, num_rows.literal_value, *values[3:])
+        e = Emitter(builder, isa)
+        write_tile(e, kind, num_rows.literal_value, *cgutils.unpack_tuple(builder, values[3]))
         return context.get_dummy_value()
 
-    return types.void(quant_type, num_rows, instruction_set, *TILE_SIGNATURE.args), generate
+    return types.void(quant_type, num_rows, instruction_set, arguments), generate
 
 
 def write_tile(
@@ -96,7 +65,11 @@ def write_tile(
     out: ir.Value,
     out_stride: ir.Value,
 ) -> None:
-    """Emit what `emit_tile` says."""
+    """out[m, 0:16] = panel (16, C) times row m + bias[0:16] + addend[m, 0:16].
+
+    rows : a tile of `num_rows` packed rows, see packed_rows
+    `addend` may be `out`.
+    """
     totals = [Variable(e, e.floats(0.0)) for _ in range(num_rows)]
     if quant_type in FLOAT_DTYPES:
         _float_products(e, FLOAT_DTYPES[quant_type], panel, columns, rows, totals)

@@ -61,7 +61,7 @@ def take_item(state):
         if seen == ticket:
             # The op can't end before this item: its words below stay what they are.
             item = load_word(state + NUM_ITEMS) - (ticket & _LEFT)
-            call_address(load_word(state + FUNCTION), item, load_word(state + RECORD))
+            call_address(load_word(state + FUNCTION), (item, load_word(state + RECORD)))
             add_word(state + DONE, 1)
             return True
         ticket = seen
@@ -86,7 +86,7 @@ def run_program(state, record):
     program = _program_at(record)
     calls = words_at(program.calls, (program.num_calls, 2))
     for i in range(program.num_calls):
-        call_address(calls[i, 0], state, calls[i, 1])
+        call_address(calls[i, 0], (state, calls[i, 1]))
 
 
 @intrinsic
@@ -110,14 +110,16 @@ def item_function(_context, body):
 
 
 @intrinsic
-def call_address(_context, function, first, second):
-    """Call function(int64, int64)."""
+def call_address(_context, function, arguments):
+    """Call the function at an address with int64 arguments, a tuple."""
 
     def generate(context, builder, _signature, values):
-        builder.call(builder.inttoptr(values[0], _FUNCTION.as_pointer()), values[1:])
+        given = cgutils.unpack_tuple(builder, values[1])
+        kind = ir.FunctionType(ir.VoidType(), [_WORD] * len(given))
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), given)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, types.int64), generate
+    return types.void(types.int64, types.UniTuple(types.int64, len(arguments))), generate
 
 
 def _pointer(builder, address):
