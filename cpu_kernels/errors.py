@@ -16,12 +16,6 @@ def expect_shape(name: str, got: tuple[int, ...], want: tuple[int, ...]) -> None
         raise ShapeError(f"{name}: expected shape {want}, got {got}")
 
 
-def expect_dtype(name: str, got: np.ndarray, want: type[np.generic]) -> None:
-    """Raise ShapeError unless the numbers of `got` are of this kind."""
-    if got.dtype != want:
-        raise ShapeError(f"{name}: expected {want.__name__}, got {got.dtype}")
-
-
 def expect_float32(name: str, got: np.ndarray, shape: tuple[int, ...]) -> None:
     """Raise ShapeError unless `got` has this shape and is C-contiguous float32.
 

@@ -1,6 +1,5 @@
 """One layer's keys and values, in pages of tokens."""
 
-import enum
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,17 +11,16 @@ KV_BLOCK_DIMENSIONS = 32  # of a head that share a scale in int8
 _DTYPES = ("float16", "int8")
 
 
-class KVWord(enum.IntEnum):
-    """Words of `KVPages.table`."""
-
-    KEYS = 0  # addresses; 0 where there are no scales
-    VALUES = 1
-    KEY_SCALES = 2
-    VALUE_SCALES = 3
-    NUM_HEADS = 4
-    HEAD_SIZE = 5
-    PAGE_SIZE = 6
-    IS_INT8 = 7
+# What kernels know of the pages; an address is 0 where there are no scales.
+KV_LAYOUT = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            *("keys", "values", "key_scales", "value_scales"),  # addresses
+            *("num_heads", "head_size", "page_size", "is_int8"),
+        )
+    ]
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,19 +121,14 @@ class KVPages:
                 array[to, :, at] = array[by, :, was]
 
     @cached_property
-    def table(self) -> np.ndarray:
-        """What kernels know of the pages, (8,) int64: see `KVWord`."""
-        table = np.zeros(len(KVWord), np.int64)
-        table[KVWord.KEYS] = self.keys.ctypes.data
-        table[KVWord.VALUES] = self.values.ctypes.data
-        if self.key_scales is not None and self.value_scales is not None:
-            table[KVWord.KEY_SCALES] = self.key_scales.ctypes.data
-            table[KVWord.VALUE_SCALES] = self.value_scales.ctypes.data
-        table[KVWord.NUM_HEADS] = self.num_heads
-        table[KVWord.HEAD_SIZE] = self.head_size
-        table[KVWord.PAGE_SIZE] = self.page_size
-        table[KVWord.IS_INT8] = self.quantised
-        return table
+    def record(self) -> np.ndarray:
+        """The pages as kernels find them, () of `KV_LAYOUT`."""
+        addresses = [
+            0 if array is None else array.ctypes.data
+            for array in (self.keys, self.values, self.key_scales, self.value_scales)
+        ]
+        sizes = (self.num_heads, self.head_size, self.page_size, self.quantised)
+        return np.array((*addresses, *sizes), KV_LAYOUT)
 
 
 def kv_bytes_per_token(num_heads: int, head_size: int, dtype: str) -> int:

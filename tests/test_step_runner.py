@@ -41,18 +41,16 @@ def test_replayed_steps_give_what_fresh_ones_give(
     replayed = decoded(runner, prompt, tokens)
     rows = count_forwards(runner, monkeypatch)
     again = decoded(runner, prompt, tokens)
-    assert rows in ([], [len(prompt)])  # a long prompt is not recorded
-    runner.runner._record = None
-    runner.runner._recorded.clear()
+    assert rows == [len(prompt)]  # which is too long to be captured
+    monkeypatch.setattr(runner.step_runner, "_capture", None)
     fresh = decoded(runner, prompt, tokens)
     assert rows.count(1) == len(tokens)
-    runner.runner._record = runner.backend.ops.record
     for one, two, three in zip(replayed, again, fresh, strict=True):
         np.testing.assert_array_equal(one, three)
         np.testing.assert_array_equal(two, three)
 
 
-def test_sequences_do_not_meet_in_a_recording() -> None:
+def test_sequences_do_not_meet_in_a_captured_step() -> None:
     """The next step of the same shape may be another sequence's, elsewhere in the cache."""
     runner = TinyRunner.of("gemma3", QuantType.Q4_K, "numba")
     texts = ([3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1, 8, 2, 8, 1, 8])
@@ -84,29 +82,12 @@ def test_trees_of_one_shape_keep_their_own_branches() -> None:
 
 
 def test_few_shapes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_runner, "_MOST_RECORDED", 3)
+    monkeypatch.setattr(step_runner, "_MOST_CAPTURED", 3)
     runner = TinyRunner.of("llama", QuantType.Q4_K, "numba")
-    runner.runner._recorded.clear()
+    runner.step_runner._captured.clear()
     slot = runner.cache.open()
     for length in (1, 2, 3, 1, 4):
         runner.forward(StepBatch.linear([(slot, 0, list(range(length)))], range(length)))
-    kept = [shape[0] for shape in runner.runner._recorded]
+    kept = [shape[0] for shape in runner.step_runner._captured]
     assert kept == [3, 1, 4]
     runner.cache.close(slot)
-
-
-def test_a_program_runs_its_ops_again_on_the_same_arrays() -> None:
-    ops = TinyRunner.of("llama", QuantType.Q4_K, "numba").backend.ops
-    rng = np.random.default_rng(0)
-    raw = rng.integers(0, 256, (40, QuantType.Q8_0.row_bytes(64)), dtype=np.uint8)
-    raw.reshape(40, 2, 34)[:, :, 1] = 0x24  # scales that are small numbers
-    weight = ops.pack_weight(raw, QuantType.Q8_0, 64)
-    x, out = rng.standard_normal((3, 64)).astype(np.float32), np.zeros((3, 40), np.float32)
-    with ops.record() as recording:
-        ops.matmul(x, weight, out=out)
-        ops.matmul(x, weight, accumulate=True, out=out)
-    x[...] = rng.standard_normal(x.shape)
-    want = ops.matmul(x, weight, out=np.zeros_like(out)) * 2
-    del weight
-    recording.program.run()
-    np.testing.assert_array_equal(out, want)

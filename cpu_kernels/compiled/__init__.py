@@ -5,7 +5,7 @@ from slipstream.cpu_kernels.compiled.instruction_set import chosen_instruction_s
 from slipstream.cpu_kernels.compiled.kernel_cache import kernel_cache_dir
 from slipstream.cpu_kernels.compiled.matmul import matmul
 from slipstream.cpu_kernels.compiled.prepare import prepare, set_num_threads
-from slipstream.cpu_kernels.compiled.program import record
+from slipstream.cpu_kernels.compiled.program import capture
 from slipstream.cpu_kernels.compiled.rms_norm import rms_norm
 from slipstream.cpu_kernels.compiled.rotate_and_store import rotate_and_store
 from slipstream.cpu_kernels.compiled.weight import Weight, pack_weight, stack_weights, weight_bytes
@@ -14,12 +14,12 @@ from slipstream.cpu_kernels.reference.dequantize import dequantize
 __all__ = [
     "Weight",
     "attention",
+    "capture",
     "chosen_instruction_set",
     "dequantize",
     "matmul",
     "pack_weight",
     "prepare",
-    "record",
     "rms_norm",
     "rotate_and_store",
     "set_num_threads",

@@ -27,10 +27,11 @@ def attention(
     call = Call.of(
         load_kernel("attention.attention"),
         ATTENTION,
+        pages,
         q=q,
         num_heads=q.shape[1],
         head_size=q.shape[2],
-        kv=pages.table,
+        kv=pages.record,
         page_tables=visibility.page_tables,
         num_sequences=visibility.page_tables.shape[0],
         num_pages=visibility.page_tables.shape[1],

@@ -10,22 +10,23 @@ from slipstream.cpu_kernels.compiled.kernel_library import Kernel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """It can be run again as long as it lives: it holds its arrays."""
+    """A kernel, its record's address, and the arrays that the record names, kept alive."""
 
     kernel: Kernel
     record: int  # address
     held: tuple[Any, ...]
 
     @classmethod
-    def of(cls, kernel: Kernel, layout: np.dtype, **values: Any) -> Self:
+    def of(cls, kernel: Kernel, layout: np.dtype, *owners: Any, **values: Any) -> Self:
         """A call with the values of a record; an array becomes its address, None becomes 0.
 
         layout : one of `records`; every field must be given
+        owners : of memory that the arrays in turn hold addresses of
         """
         if values.keys() != set(layout.names or ()):
             raise TypeError(f"expected the fields {layout.names}, got {tuple(values)}")
         record = np.array(tuple(_word(values[name]) for name in layout.names or ()), layout)
-        return cls(kernel=kernel, record=_word(record), held=(record, *values.values()))
+        return cls(kernel=kernel, record=_word(record), held=(record, *values.values(), *owners))
 
     def run(self, state: int) -> None:
         """Run the kernel.

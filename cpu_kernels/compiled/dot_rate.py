@@ -9,7 +9,7 @@ MULTIPLY_ADDS_A_TURN = CHAINS * 64  # a vector's bytes
 
 
 def dots(turns: int) -> int:
-    """`turns` times MULTIPLY_ADDS_A_TURN products of bytes, on this thread; their sum."""
+    """`turns` times MULTIPLY_ADDS_A_TURN products of bytes, on this thread; the outcome."""
     total = np.zeros(1, np.int32)
     load_kernel("dot_rate.dots").call(total.ctypes.data, turns)
     return int(total[0])

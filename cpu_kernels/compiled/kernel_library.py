@@ -22,7 +22,10 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
-    """Machine code: call(int64, int64) releases the GIL and returns 0."""
+    """Machine code.
+
+    call : with two int64 arguments, for kernels that have as many; releases the GIL, returns 0
+    """
 
     address: int
     call: Any
@@ -32,7 +35,8 @@ class Kernel:
 def load_kernel(name: str, *key: str | int) -> Kernel:
     """The kernel `module.function` of `slipstream.cpu_kernels.compiled.kernels`.
 
-    key : what the function makes a kernel for, where it makes them
+    key : arguments of the function where it makes kernels (`matmul_tile.tile`, `repack.repack`);
+          none where it is one
     """
     with _lock:
         return _load(name, *key)
@@ -53,7 +57,7 @@ def _load(name: str, *key: str | int) -> Kernel:
 
 
 def _compile(name: str, *key: str | int) -> bytes:
-    from slipstream.cpu_kernels.compiled.kernels.compile import compile_object
+    from slipstream.cpu_kernels.compiled.kernels.compiler import compile_object
 
     module, function = name.split(".")
     text = getattr(importlib.import_module(f"{__package__}.kernels.{module}"), function)

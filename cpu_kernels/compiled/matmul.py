@@ -47,6 +47,7 @@ def matmul(
     call = Call.of(
         load_kernel("matmul.matmul"),
         MATMUL,
+        weight,
         x=x,
         num_rows=num_rows,
         columns=columns,

@@ -24,15 +24,15 @@ def prepare(
     """Compile the kernels, or read them from the kernel cache.
 
     quant_types : the weight types that the model file has
-    progress    : told (done, total) before each step and at the end
+    progress    : told (done, total) before each load and at the end
     """
-    steps: list[Callable[[], object]] = [partial(load_kernel, name) for name in _OPS]
-    steps += [partial(_load_weight_kernels, kind) for kind in quant_types]
-    total = len(steps)
-    for done, step in enumerate(steps):
+    loads: list[Callable[[], object]] = [partial(load_kernel, name) for name in _OPS]
+    loads += [partial(_load_weight_kernels, kind) for kind in quant_types]
+    total = len(loads)
+    for done, load in enumerate(loads):
         if progress:
             progress(done, total)
-        step()
+        load()
     if progress:
         progress(total, total)
 

@@ -1,7 +1,7 @@
 """Ops that were run once, to be run again without Python between them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,33 +10,28 @@ from slipstream.cpu_kernels.compiled.kernel_library import load_kernel
 from slipstream.cpu_kernels.compiled.records import PROGRAM
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
 
+Result = TypeVar("Result")
+
 
 class Program:
-    """Calls in their order; running it again reads and writes the same arrays."""
+    """Calls in their order; a replay reads and writes the same arrays."""
 
     def __init__(self, calls: list[Call]) -> None:
-        self._calls = calls  # their records stay alive
-        self._all = Call.of(
+        self._call = Call.of(
             load_kernel("work_sharing.run_program"),
             PROGRAM,
+            calls,
             calls=np.array([(call.kernel.address, call.record) for call in calls], np.int64),
             num_calls=len(calls),
         )
 
-    def run(self) -> None:
-        POOL.run(self._all)
+    def replay(self) -> None:
+        """Run all calls again."""
+        POOL.run(self._call)
 
 
-class Recording:
-    """What `record` yields; has the program when the block has ended."""
-
-    program: Program
-
-
-@contextmanager
-def record() -> Iterator[Recording]:
-    """Run the ops that this thread calls meanwhile, and make a program of them."""
-    recording = Recording()
-    with POOL.noting() as calls:
-        yield recording
-    recording.program = Program(calls)
+def capture(run: Callable[[], Result]) -> tuple[Result, Program]:
+    """What `run` returns, and the ops that it called on this thread, to be replayed."""
+    with POOL.capturing() as calls:
+        result = run()
+    return result, Program(calls)

@@ -1,7 +1,8 @@
 """What a kernel is told: a record of addresses, sizes and numbers, 8 bytes each.
 
-One layout for each kernel serves the op that fills it in, the kernel and its items. Arrays are
-C-contiguous; an address is 0 where there is no array.
+One layout for each kernel serves the op that fills it in, the kernel and its items: the shares of
+its work that threads take (kernels/work_sharing.py). Arrays are C-contiguous; an address is 0 where
+there is no array. ARCHITECTURE.md has the shape letters.
 """
 
 import numpy as np
@@ -14,15 +15,16 @@ def _layout(words: str, floats: str = "") -> np.dtype:
 
 
 # Of `matmul`: x (M, C) or (M, 2 C), norm_weight (C,), bias (N,), out (M, N) float32;
-# parts (num_parts, PART_WORDS) int64, see weight.py; packed: see packed_rows.py; zeros (16,).
+# parts (num_parts, PART_WORDS) int64, see weight.py; packed, source (AS_IS ... GELU) and forms
+# (QUANTISED, FLOAT): see packed_rows.py; zeros (16,) stand for a bias or rows that are not there.
 MATMUL = _layout(
     "x num_rows columns source norm_weight forms packed parts num_parts num_threads bias zeros "
     "accumulate out out_columns",
     "eps",
 )
 
-# Of `attention`: q, out (M, H, D) float32; kv (8,) int64, see KVWord; page_tables (S, P), past,
-# num_new (S,), first_key (M,) int32; mask (M, R) bool.
+# Of `attention`: q, out (M, H, D) float32; kv: see KV_LAYOUT; page_tables (S, P), past,
+# num_new (S,), first_key (M,) int32; mask (M, R) bool, R is most_new.
 ATTENTION = _layout(
     "q num_heads head_size kv page_tables num_sequences num_pages past num_new first_key mask "
     "most_new out",
@@ -30,7 +32,7 @@ ATTENTION = _layout(
 )
 
 # Of `rotate_and_store`: qkv (M, (H + 2 K) D), cos, sin (M, half), out (M, H, D), query_norm and
-# key_norm (D,) float32; page_ids, offsets (M,) int32.
+# key_norm (D,) float32; page_ids, offsets (M,) int32; half of the rotated dimensions; kv as above.
 ROTATE_AND_STORE = _layout(
     "qkv num_rows num_heads cos sin half interleaved page_ids offsets query_norm key_norm kv out",
     "query_eps key_eps",

@@ -29,6 +29,7 @@ def rotate_and_store(
     call = Call.of(
         load_kernel("rotate_and_store.rotate_and_store"),
         ROTATE_AND_STORE,
+        pages,
         qkv=qkv,
         num_rows=qkv.shape[0],
         num_heads=out.shape[1],
@@ -42,7 +43,7 @@ def rotate_and_store(
         query_eps=0.0 if query_norm is None else query_norm.eps,
         key_norm=None if key_norm is None else key_norm.weight,
         key_eps=0.0 if key_norm is None else key_norm.eps,
-        kv=pages.table,
+        kv=pages.record,
         out=out,
     )
     POOL.run(call)

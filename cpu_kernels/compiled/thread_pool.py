@@ -43,9 +43,9 @@ class ThreadPool:
 
     def run(self, call: Call) -> None:
         """Run a call with the workers' help, unless another thread's call has it."""
-        noted = getattr(self._own, "noted", None)
-        if noted is not None:
-            noted.append(call)
+        captured = getattr(self._own, "captured", None)
+        if captured is not None:
+            captured.append(call)
         if not self._in_use.acquire(blocking=False):
             call.run(self._own_state())
             return
@@ -58,13 +58,13 @@ class ThreadPool:
             self._in_use.release()
 
     @contextmanager
-    def noting(self) -> Iterator[list[Call]]:
+    def capturing(self) -> Iterator[list[Call]]:
         """The calls that this thread runs meanwhile, in their order."""
-        self._own.noted = []
+        self._own.captured = []
         try:
-            yield self._own.noted
+            yield self._own.captured
         finally:
-            self._own.noted = None
+            self._own.captured = None
 
     def _work(self, rank: int) -> None:
         work = load_kernel("work_sharing.work")

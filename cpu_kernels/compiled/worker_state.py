@@ -10,7 +10,8 @@ import numpy as np
 from slipstream.cpu_kernels.compiled.buffers import aligned_empty
 
 _LINE_BYTES = 64  # each word has a cache line of its own
-# Byte offsets of the words.
+# Byte offsets of the words: see above; items that are done; the op's number; what an item is called
+# with; items in all; workers of a rank below the limit may help.
 TICKET, DONE, OP, FUNCTION, RECORD, NUM_ITEMS, LIMIT = (_LINE_BYTES * line for line in range(7))
 
 

@@ -66,12 +66,14 @@ class StringArray(Sequence[str]):
             return None
         stored = np.frombuffer(self._buffer, np.uint8, end - begin, begin)
         lengths_at = np.array(self._starts[:-1], np.int64) - 8 - begin
+        # Of each length's 8 bytes the first stays, as the place of a separator; the others go.
         kept = np.ones(stored.size, np.bool_)
         for byte in range(1, 8):
             kept[lengths_at + byte] = False
-        joined = stored[kept]  # each string with one byte before it
-        for separator in range(32):
-            joined[lengths_at - 7 * np.arange(len(self))] = separator
+        joined = stored[kept]
+        separators_at = lengths_at - 7 * np.arange(len(self))
+        for separator in range(32):  # until one is found that no text has
+            joined[separators_at] = separator
             if np.count_nonzero(joined == separator) == len(self):
                 try:
                     return str(joined.data, "utf-8").split(chr(separator))[1:]

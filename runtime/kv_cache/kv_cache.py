@@ -120,7 +120,8 @@ class KVCache:
             stored.pages.extend(self._free.pop() for _ in range(needed[slot]))
             stored.num_new = count
         stored_now = [self._sequences[slot] for slot in counts]
-        tables = np.zeros((len(counts), self.num_pages), np.int32)  # as wide whatever is stored
+        # One width for all steps: those of one shape can then be replayed.
+        tables = np.zeros((len(counts), self.num_pages), np.int32)
         for row, each in zip(tables, stored_now, strict=True):
             row[: len(each.pages)] = each.pages
         past = np.array([each.length for each in stored_now], np.int32)

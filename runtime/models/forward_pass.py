@@ -106,5 +106,5 @@ class ForwardPass:
         """The rows of x whose logits are asked for, (W, C)."""
         if len(self._inputs.wanted) == self.num_rows:
             return x
-        rows: np.ndarray = x[self._inputs.wanted]
+        rows: np.ndarray = x[self._inputs.wanted]  # such a step is never captured
         return rows

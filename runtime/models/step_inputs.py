@@ -13,7 +13,10 @@ _Make = Callable[[StepBatch, Placement], np.ndarray]
 
 
 class StepInputs:
-    """Arrays made from a batch and its places; `renew` makes them again, where they are."""
+    """Arrays made from a batch and its places; `renew` makes them again, where they are.
+
+    wanted : rows, as in the batch; not renewed, since only steps that want all are replayed
+    """
 
     def __init__(self, batch: StepBatch, placement: Placement) -> None:
         self._batch = batch
@@ -25,7 +28,7 @@ class StepInputs:
         self.offsets = self.array(lambda _, placed: placed.offsets)
 
     def array(self, make: _Make) -> np.ndarray:
-        """What `make` returns, now and for each later step."""
+        """What `make` returns; `renew` calls it again and copies into the same array."""
         array = make(self._batch, self._placement)
         self._made.append((array, make))
         return array

@@ -14,15 +14,15 @@ from slipstream.runtime.models.step_inputs import StepInputs
 from slipstream.runtime.models.workspace import Workspace
 from slipstream.runtime.step_batch import StepBatch
 
-_MOST_ROWS = 64  # of a step that is recorded: in larger ones Python takes no noticeable share
-_MOST_RECORDED = 64  # shapes; a recording of 180 ops takes some 0.1 MB
+_MOST_ROWS = 64  # of a step that is captured: in larger ones Python takes no noticeable share
+_MOST_CAPTURED = 64  # shapes; a capture of 180 ops takes some 0.1 MB
 
-_Shape = tuple[int, ...]
+_Shape = tuple[int, int, int]  # M, R, S: what the shapes of all inputs follow from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Recorded:
-    """The ops of a step as the backend recorded them, and the arrays that they read and wrote."""
+class _CapturedStep:
+    """The ops of a step as the backend captured them, and the arrays that they read and wrote."""
 
     inputs: StepInputs
     program: Any
@@ -37,8 +37,8 @@ class StepRunner:
         self._cache = cache
         self._backend = backend
         self._workspace = Workspace()
-        self._record = getattr(backend.ops, "record", None)  # not every backend can
-        self._recorded: OrderedDict[_Shape, _Recorded] = OrderedDict()
+        self._capture = getattr(backend.ops, "capture", None)  # not every backend can
+        self._captured: OrderedDict[_Shape, _CapturedStep] = OrderedDict()
 
     def logits(self, batch: StepBatch) -> np.ndarray:
         """Logits (W, V) of the batch's wanted rows, valid until the next step.
@@ -47,25 +47,22 @@ class StepRunner:
         Raises CacheFullError, with nothing changed, when they do not fit.
         """
         placement = self._cache.place(batch)
-        shape = (
-            len(batch.tokens),
-            *placement.everything.mask.shape,
-            len(placement.everything.past),
-        )
-        known = self._recorded.get(shape)
-        if known is not None and len(batch.wanted) == len(batch.tokens):
-            self._recorded.move_to_end(shape)
+        num_rows, most_new = placement.everything.mask.shape
+        shape = (num_rows, most_new, len(placement.everything.past))
+        can_replay = self._capture is not None and len(batch.wanted) == num_rows <= _MOST_ROWS
+        known = self._captured.get(shape) if can_replay else None
+        if known is not None:
+            self._captured.move_to_end(shape)
             known.inputs.renew(batch, placement)
-            known.program.run()
+            known.program.replay()
             return known.logits
         inputs = StepInputs(batch, placement)
         step = ForwardPass(inputs, self._cache, self._backend, self._workspace)
-        whole = len(batch.wanted) == len(batch.tokens) <= _MOST_ROWS
-        if self._record is None or not whole:
+        if self._capture is None or not can_replay:
             return self._model.forward(step)
-        with self._record() as recording:
-            logits = self._model.forward(step)
-        self._recorded[shape] = _Recorded(inputs=inputs, program=recording.program, logits=logits)
-        if len(self._recorded) > _MOST_RECORDED:
-            self._recorded.popitem(last=False)
+        logits: np.ndarray
+        logits, program = self._capture(lambda: self._model.forward(step))
+        self._captured[shape] = _CapturedStep(inputs=inputs, program=program, logits=logits)
+        if len(self._captured) > _MOST_CAPTURED:
+            self._captured.popitem(last=False)
         return logits

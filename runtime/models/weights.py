@@ -11,7 +11,7 @@ from slipstream.runtime.checkpoint import ModelFile, Tensor
 from slipstream.runtime.errors import CheckpointError, UnsupportedError
 
 _DROP_EVERY_BYTES = 16 << 20  # of the file in memory beside its repacked copy
-_WHOLE_ROWS = 16  # a backend may pack so many rows together
+_ROWS_TOGETHER = 16  # that backends pack: a slice of any other number would be padded
 
 
 class Embedding:
@@ -42,25 +42,17 @@ class WeightLoader:
         self._backend = backend
         self._progress = progress
         self._taken: set[str] = set()
-        self._undropped = 0
+        self._bytes_since_drop = 0
 
     def matrix(self, name: str, rows: int, columns: int) -> Any:
         """A packed weight of (rows, columns). Raises CheckpointError when missing or misshapen."""
         tensor = self._take(name, (rows, columns))
         row_bytes = max(1, tensor.num_bytes // max(1, rows))
-        step = max(1, _DROP_EVERY_BYTES // (_WHOLE_ROWS * row_bytes)) * _WHOLE_ROWS
-        slices = [tensor.data[first : first + step] for first in range(0, rows, step)]
+        count = max(1, _DROP_EVERY_BYTES // (_ROWS_TOGETHER * row_bytes)) * _ROWS_TOGETHER
+        slices = [tensor.data[first : first + count] for first in range(0, rows, count)]
         return self._backend.ops.stack_weights(
             [self._packed(each, tensor.quant_type, columns) for each in slices]
         )
-
-    def _packed(self, raw: np.ndarray, quant_type: QuantType, columns: int) -> Any:
-        weight = self._backend.ops.pack_weight(raw, quant_type, columns)
-        self._undropped += raw.nbytes
-        if self._undropped > _DROP_EVERY_BYTES:
-            self._file.drop_pages()
-            self._undropped = 0
-        return weight
 
     def stacked(self, parts: Sequence[tuple[str, int]], columns: int) -> Any:
         """One packed weight of several matrices (name, rows), one above the other."""
@@ -115,6 +107,14 @@ class WeightLoader:
                 f"{self._file.path}: {len(left)} tensors belong to a feature of "
                 f"{self._file.architecture} models that is not implemented: {', '.join(left[:3])}"
             )
+
+    def _packed(self, raw: np.ndarray, quant_type: QuantType, columns: int) -> Any:
+        weight = self._backend.ops.pack_weight(raw, quant_type, columns)
+        self._bytes_since_drop += raw.nbytes
+        if self._bytes_since_drop > _DROP_EVERY_BYTES:
+            self._file.drop_pages()
+            self._bytes_since_drop = 0
+        return weight
 
     def _take(self, name: str, shape: tuple[int, ...]) -> Tensor:
         tensor = self._file.tensors.get(name)

@@ -1,7 +1,17 @@
 """Merging the pieces of a word: the best pair of neighbours first, for as long as there is one."""
 
+import functools
 import heapq
 from collections.abc import Callable
+
+_CACHED_WORDS = 1 << 16
+_CACHED_WORD_LENGTH = 64
+
+
+def remembered(merge: Callable[[str], list[int]]) -> Callable[[str], list[int]]:
+    """`merge`, with the results of words of up to 64 characters kept."""
+    cached = functools.lru_cache(_CACHED_WORDS)(merge)
+    return lambda word: (merge if len(word) > _CACHED_WORD_LENGTH else cached)(word)
 
 
 def merge_neighbours(pieces: list[str], cost_of: Callable[[str, str], float | None]) -> list[str]:

@@ -4,16 +4,13 @@ Files call it `llama` and hold a score for each token instead of a list of merge
 merging is llama.cpp's. Source: arXiv:1808.06226.
 """
 
-import functools
 import re
 from collections.abc import Sequence
 
-from slipstream.runtime.tokenizer.merging import merge_neighbours
+from slipstream.runtime.tokenizer.merging import merge_neighbours, remembered
 from slipstream.runtime.tokenizer.vocabulary import Vocabulary
 
 _SPACE = "\u2581"  # stands for a space in vocabularies
-_CACHED_WORDS = 1 << 16
-_CACHED_WORD_LENGTH = 64
 
 
 class ScoreMergeEncoder:
@@ -27,7 +24,7 @@ class ScoreMergeEncoder:
         unknown_id = vocabulary.unknown_id or 0
         self._byte_ids = [self._byte_id(byte, unknown_id) for byte in range(256)]
         self._word_starts = _word_starts(vocabulary.texts)
-        self._merge_cached = functools.lru_cache(_CACHED_WORDS)(self._merge)
+        self._word_ids = remembered(self._merge)
 
     def _byte_id(self, byte: int, unknown_id: int) -> int:
         names = [f"<0x{byte:02X}>", chr(byte)] if byte < 128 else [f"<0x{byte:02X}>"]
@@ -37,8 +34,7 @@ class ScoreMergeEncoder:
         """Token ids of the text."""
         ids: list[int] = []
         for word in self._word_starts.split(text.replace(" ", _SPACE)):
-            merge = self._merge if len(word) > _CACHED_WORD_LENGTH else self._merge_cached
-            ids.extend(merge(word))
+            ids.extend(self._word_ids(word))
         return ids
 
     def text_bytes(self, token_text: str) -> bytes:

@@ -33,7 +33,7 @@ class TinyRunner:
             head_size=self.config.head_size,
             num_tokens=num_tokens,
         )
-        self.runner = StepRunner(self.model, self.cache, self.backend)
+        self.step_runner = StepRunner(self.model, self.cache, self.backend)
         self._whole: dict[tuple[int, ...], np.ndarray] = {}
 
     @classmethod
@@ -53,7 +53,7 @@ class TinyRunner:
 
     def forward(self, batch: StepBatch) -> np.ndarray:
         """Logits (W, V) of a step that is placed and not committed."""
-        return self.runner.logits(batch).copy()
+        return self.step_runner.logits(batch).copy()
 
     def feed(self, slot: int, tokens: list[int], chunk: int | None = None) -> np.ndarray:
         """Append tokens to a sequence, in chunks; logits (T, V) of them all."""

@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
-from slipstream.cpu_kernels.compiled.kernels.compile import kernel
+from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 
 _WORD = ir.IntType(64)
 _POINTER = ir.IntType(8).as_pointer()
@@ -65,7 +65,6 @@ def array_at(dtype: Any) -> Any:
 floats_at = array_at(np.float32)
 ints_at = array_at(np.int32)
 words_at = array_at(np.int64)
-bytes_at = array_at(np.uint8)
 
 
 @intrinsic

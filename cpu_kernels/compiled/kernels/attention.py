@@ -15,39 +15,34 @@ from slipstream.cpu_kernels.compiled.kernels.addresses import (
     load_half,
     record_at,
     release,
-    words_at,
 )
 from slipstream.cpu_kernels.compiled.kernels.attention_tile import (
     TILE_QUERIES,
     WIDE,
+    exp_and_sum,
     prefetch_bytes,
     score_keys,
     score_keys_int8,
-    soften,
     weigh_values,
 )
-from slipstream.cpu_kernels.compiled.kernels.compile import kernel
+from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 from slipstream.cpu_kernels.compiled.kernels.pack_rows import quantize_row
 from slipstream.cpu_kernels.compiled.kernels.vector import LANES
 from slipstream.cpu_kernels.compiled.kernels.work_sharing import item_function, run_items
 from slipstream.cpu_kernels.compiled.records import ATTENTION
-from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS, KVWord
+from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS, KV_LAYOUT
 
 _MINUS_INFINITY = np.float32(-np.inf)
 _INSTRUCTION_SET = chosen_instruction_set()
-_KV_WORDS = len(KVWord)
-_KEYS, _VALUES = int(KVWord.KEYS), int(KVWord.VALUES)
-_KEY_SCALES, _VALUE_SCALES = int(KVWord.KEY_SCALES), int(KVWord.VALUE_SCALES)
-_NUM_HEADS, _HEAD_SIZE = int(KVWord.NUM_HEADS), int(KVWord.HEAD_SIZE)
-_PAGE_SIZE, _IS_INT8 = int(KVWord.PAGE_SIZE), int(KVWord.IS_INT8)
 _record_at = record_at(ATTENTION)
+_kv_at = record_at(KV_LAYOUT)
 _bools_at = array_at(np.bool_)
 
 
 @kernel()
 def attention(state: Any, record: Any) -> None:
     """Items are tiles of queries of one sequence and key/value head."""
-    num_kv_heads = words_at(_record_at(record).kv, (_KV_WORDS,))[_NUM_HEADS]
+    num_kv_heads = _kv_at(_record_at(record).kv).num_heads
     run_items(state, item_function(_tile), record, _all_tiles(record) * num_kv_heads)
 
 
@@ -55,7 +50,7 @@ def attention(state: Any, record: Any) -> None:
 def _all_tiles(record):
     """Tiles of all sequences, for one key/value head."""
     r = _record_at(record)
-    group = r.num_heads // words_at(r.kv, (_KV_WORDS,))[_NUM_HEADS]
+    group = r.num_heads // _kv_at(r.kv).num_heads
     num_new = ints_at(r.num_new, (r.num_sequences,))
     tiles = 0
     for s in range(r.num_sequences):
@@ -70,19 +65,32 @@ def _num_tiles(num_rows, group):
 
 
 @kernel()
-def _tile(item, record):
-    """Some queries of one sequence and key/value head: (row, head) pairs, heads first."""
-    r = _record_at(record)
-    kv = words_at(r.kv, (_KV_WORDS,))
-    num_new = ints_at(r.num_new, (r.num_sequences,))
-    tiles = _all_tiles(record)
-    kv_head, tile = item // tiles, item % tiles
-    group, num_dims, page_size = r.num_heads // kv[_NUM_HEADS], r.head_size, kv[_PAGE_SIZE]
+def _sequence_of(tile, num_new, group):
+    """(sequence, its first row in the step, tile of that sequence) of a tile of all."""
     s, first_row = 0, 0
     while tile >= _num_tiles(num_new[s], group):
         tile -= _num_tiles(num_new[s], group)
         first_row += num_new[s]
         s += 1
+    return s, first_row, tile
+
+
+@kernel()
+def _row_and_head(query, first_row, kv_head, group):
+    """Of a sequence's query for a key/value head, in the whole step."""
+    return first_row + query // group, kv_head * group + query % group
+
+
+@kernel()
+def _tile(item, record):
+    """Some queries of one sequence and key/value head: (row, head) pairs, heads first."""
+    r = _record_at(record)
+    kv = _kv_at(r.kv)
+    num_new = ints_at(r.num_new, (r.num_sequences,))
+    tiles = _all_tiles(record)
+    kv_head, group, num_dims = item // tiles, r.num_heads // kv.num_heads, r.head_size
+    page_size = kv.page_size
+    s, first_row, tile = _sequence_of(item % tiles, num_new, group)
     past = np.int64(ints_at(r.past, (r.num_sequences,))[s])
     num_rows = first_row + num_new[s]  # at least so many are in the step
     first_key = ints_at(r.first_key, (num_rows,))
@@ -103,7 +111,7 @@ def _tile(item, record):
     q = floats_at(r.q, (num_rows, r.num_heads, num_dims))
     scale = np.float32(r.scale)
     for i in range(num_queries):
-        m, h = first_row + (first_query + i) // group, kv_head * group + (first_query + i) % group
+        m, h = _row_and_head(first_query + i, first_row, kv_head, group)
         for d in range(num_dims):
             sums[i, d] = q[m, h, d] * scale
     page_table = ints_at(r.page_tables + 4 * s * r.num_pages, (r.num_pages,))
@@ -112,13 +120,13 @@ def _tile(item, record):
     for i in range(num_queries):
         m = first_row + (first_query + i) // group
         mask = _bools_at(r.mask + m * r.most_new, (r.most_new,))
-        _hide(weights[i], first_key[m] - base, past - base, end - base, mask)
-        totals[i] = soften(address_of(weights[i]), num_keys // LANES)
+        _mask_scores(weights[i], first_key[m] - base, past - base, end - base, mask)
+        totals[i] = exp_and_sum(address_of(weights[i]), num_keys // LANES)
     sums[:] = 0.0
     _weigh(weights, kv, kv_head, page_table, start, end, base, sums)
     out = floats_at(r.out, (num_rows, r.num_heads, num_dims))
     for i in range(num_queries):
-        m, h = first_row + (first_query + i) // group, kv_head * group + (first_query + i) % group
+        m, h = _row_and_head(first_query + i, first_row, kv_head, group)
         for d in range(num_dims):
             out[m, h, d] = sums[i, d] / totals[i]
     release(space)
@@ -127,9 +135,9 @@ def _tile(item, record):
 @kernel()
 def _score(queries, packed_at, kv, kv_head, page_table, base, scores):
     """scores[r, j] = queries[r] . key base + j, for whole pages."""
-    (num_queries, num_dims), page_size = queries.shape, kv[_PAGE_SIZE]
+    (num_queries, num_dims), page_size = queries.shape, kv.page_size
     blocks = num_dims // KV_BLOCK_DIMENSIONS
-    if kv[_IS_INT8]:
+    if kv.is_int8:
         for r in range(num_queries):
             quantize_row(address_of(queries[r]), blocks, packed_at + 4 * r, 4 * num_queries)
     else:
@@ -138,18 +146,18 @@ def _score(queries, packed_at, kv, kv_head, page_table, base, scores):
             for r in range(num_queries):
                 columns[d, r] = queries[r, d]
     num_keys = scores.shape[1]
-    scales_at = _scales_at(kv, _KEY_SCALES, page_table, base, kv_head)
+    scales_at = _scales_at(kv, kv.key_scales, page_table, base, kv_head)
     for j in range(0, num_keys, page_size):
-        keys_at = _page_at(kv, _KEYS, page_table, base + j, kv_head)
+        keys_at = _page_at(kv, kv.keys, page_table, base + j, kv_head)
         scores_at, this_scales_at = address_of(scores) + 4 * j, scales_at
         if j + page_size < num_keys:
-            ahead = _page_at(kv, _KEYS, page_table, base + j + page_size, kv_head) - keys_at
-            scales_at = _scales_at(kv, _KEY_SCALES, page_table, base + j + page_size, kv_head)
+            ahead = _page_at(kv, kv.keys, page_table, base + j + page_size, kv_head) - keys_at
+            scales_at = _scales_at(kv, kv.key_scales, page_table, base + j + page_size, kv_head)
         else:
-            ahead = _page_at(kv, _VALUES, page_table, base, kv_head) - keys_at
+            ahead = _page_at(kv, kv.values, page_table, base, kv_head) - keys_at
         i = 0
         while i < page_size:
-            if kv[_IS_INT8]:
+            if kv.is_int8:
                 score_keys_int8(
                     _INSTRUCTION_SET,
                     num_queries,
@@ -181,25 +189,25 @@ def _score(queries, packed_at, kv, kv_head, page_table, base, scores):
 
 
 @kernel()
-def _page_at(kv, which, page_table, key, kv_head):
+def _page_at(kv, base, page_table, key, kv_head):
     """Address of the page of keys or of values in which a key or its value lies."""
-    page = page_table[key // kv[_PAGE_SIZE]] * kv[_NUM_HEADS] + kv_head
-    return kv[which] + page * kv[_PAGE_SIZE] * kv[_HEAD_SIZE] * (1 if kv[_IS_INT8] else 2)
+    page = page_table[key // kv.page_size] * kv.num_heads + kv_head
+    return base + page * kv.page_size * kv.head_size * (1 if kv.is_int8 else 2)
 
 
 @kernel()
-def _scales_at(kv, which, page_table, key, kv_head):
+def _scales_at(kv, base, page_table, key, kv_head):
     """As `_page_at` of their scales; asks for them too, since they are few."""
-    page = page_table[key // kv[_PAGE_SIZE]] * kv[_NUM_HEADS] + kv_head
-    num_bytes = 2 * kv[_PAGE_SIZE] * (kv[_HEAD_SIZE] // KV_BLOCK_DIMENSIONS)
-    at = kv[which] + page * num_bytes
-    if kv[_IS_INT8]:
+    page = page_table[key // kv.page_size] * kv.num_heads + kv_head
+    num_bytes = 2 * kv.page_size * (kv.head_size // KV_BLOCK_DIMENSIONS)
+    at = base + page * num_bytes
+    if kv.is_int8:
         prefetch_bytes(at, num_bytes)
     return at
 
 
 @kernel()
-def _hide(scores, first_key, past, end, mask):
+def _mask_scores(scores, first_key, past, end, mask):
     """Minus infinity for the keys that a row does not see, all counted from the first score."""
     for j in range(max(first_key, 0)):
         scores[j] = _MINUS_INFINITY
@@ -212,29 +220,29 @@ def _hide(scores, first_key, past, end, mask):
 @kernel()
 def _weigh(weights, kv, kv_head, page_table, start, end, base, out):
     """out[r] += sum over keys start .. end of weights[r, j] * value j, in the order of the keys."""
-    (num_queries, num_dims), page_size = out.shape, kv[_PAGE_SIZE]
+    (num_queries, num_dims), page_size = out.shape, kv.page_size
     blocks = num_dims // KV_BLOCK_DIMENSIONS
-    item = 1 if kv[_IS_INT8] else 2
+    item = 1 if kv.is_int8 else 2
     j = start
-    scales_at = _scales_at(kv, _VALUE_SCALES, page_table, start, kv_head)
+    scales_at = _scales_at(kv, kv.value_scales, page_table, start, kv_head)
     while j < end:
         page_end = (j // page_size + 1) * page_size
         num_keys = min(end, page_end) - j
-        page_at = _page_at(kv, _VALUES, page_table, j, kv_head)
+        page_at = _page_at(kv, kv.values, page_table, j, kv_head)
         values_at = page_at + item * (j % page_size) * num_dims
         this_scales_at = scales_at + 2 * (j % page_size) * blocks
         weights_at = address_of(weights) + 4 * (j - base)
         ahead = 0
         if page_end < end:
-            ahead = _page_at(kv, _VALUES, page_table, page_end, kv_head) - page_at
-            scales_at = _scales_at(kv, _VALUE_SCALES, page_table, page_end, kv_head)
+            ahead = _page_at(kv, kv.values, page_table, page_end, kv_head) - page_at
+            scales_at = _scales_at(kv, kv.value_scales, page_table, page_end, kv_head)
         d = 0
         while d + LANES <= num_dims:
             wide = d + LANES * WIDE <= num_dims
             weigh_values(
                 num_queries,
                 wide,
-                kv[_IS_INT8] != 0,
+                kv.is_int8 != 0,
                 values_at + item * d,
                 ahead,
                 item * num_dims,

@@ -65,7 +65,7 @@ def score_keys(
             with builder.if_else(is_wide) as widths:
                 for width, num_vectors in zip(widths, (WIDE, 1), strict=True):
                     with width:
-                        _score(e, num_rows, num_vectors, *places)
+                        _emit_scores(e, num_rows, num_vectors, *places)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.boolean, *[types.int64] * 7), generate
@@ -78,7 +78,7 @@ def _cases(builder: ir.IRBuilder, num_queries: ir.Value) -> Iterator[int]:
             yield count
 
 
-def _score(
+def _emit_scores(
     e: Emitter,
     num_queries: int,
     num_vectors: int,
@@ -129,13 +129,13 @@ def score_keys_int8(
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
         e = Emitter(builder, isa)
         for num_rows in _cases(builder, values[1]):
-            _score_int8(e, num_rows, *values[2:])
+            _emit_scores_int8(e, num_rows, *values[2:])
         return context.get_dummy_value()
 
     return types.void(instruction_set, *[types.int64] * 10), generate
 
 
-def _score_int8(
+def _emit_scores_int8(
     e: Emitter,
     num_queries: int,
     keys: ir.Value,
@@ -187,7 +187,7 @@ def _store_scores(
 
 
 @intrinsic
-def soften(_context, scores, num_vectors):
+def exp_and_sum(_context, scores, num_vectors):
     """exp(score - the largest) in place, 0 for minus infinity; returns their sum.
 
     scores : address of (16 num_vectors,) float32
@@ -280,13 +280,13 @@ def weigh_values(
                     with width, builder.if_else(is_int8) as kinds:
                         for kind, form in zip(kinds, (_INT8_VALUES, _HALF_VALUES), strict=True):
                             with kind:
-                                _weigh(e, num_rows, num_vectors, form, *places)
+                                _emit_weighted_sums(e, num_rows, num_vectors, form, *places)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.boolean, types.boolean, *[types.int64] * 10), generate
 
 
-def _weigh(
+def _emit_weighted_sums(
     e: Emitter,
     num_queries: int,
     num_vectors: int,

@@ -11,7 +11,7 @@ from slipstream.cpu_kernels.compiled.instruction_set import (
     chosen_instruction_set,
 )
 from slipstream.cpu_kernels.compiled.kernels.addresses import ints_at
-from slipstream.cpu_kernels.compiled.kernels.compile import kernel
+from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 from slipstream.cpu_kernels.compiled.kernels.vector import BYTES, I32, Emitter, Variable
 
 _INSTRUCTION_SET = chosen_instruction_set()
@@ -39,5 +39,5 @@ def _emit_dots(_context, instruction_set, turns):
 
 @kernel()
 def dots(result, turns):
-    """`turns` times MULTIPLY_ADDS_A_TURN products of bytes; their sum goes to an address."""
+    """`turns` times MULTIPLY_ADDS_A_TURN products of bytes; the outcome goes to an address."""
     ints_at(result, (1,))[0] = _emit_dots(_INSTRUCTION_SET, turns)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from slipstream.cpu_kernels.compiled.kernels.addresses import bits_to_float32, round_f32, to_int32
-from slipstream.cpu_kernels.compiled.kernels.compile import kernel
+from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH = 0.693359375  # exact in 9 bits: n * LN2_HIGH is exact

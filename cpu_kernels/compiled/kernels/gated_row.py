@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from slipstream.cpu_kernels.compiled.kernels.compile import kernel
+from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 from slipstream.cpu_kernels.compiled.kernels.exponential import exp_f32
 
 _GELU_LINEAR = np.float32(2 * np.sqrt(2 / np.pi))

@@ -9,15 +9,20 @@ from slipstream.cpu_kernels.compiled.kernels.addresses import (
     stack_space,
     words_at,
 )
-from slipstream.cpu_kernels.compiled.kernels.compile import kernel
-from slipstream.cpu_kernels.compiled.kernels.pack_rows import num_tiles, pack_tile, tile_of
+from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
+from slipstream.cpu_kernels.compiled.kernels.pack_rows import (
+    num_tiles,
+    pack_tile,
+    packed_form,
+    tile_of,
+)
 from slipstream.cpu_kernels.compiled.kernels.work_sharing import (
     call_address,
     item_function,
     run_items,
 )
-from slipstream.cpu_kernels.compiled.packed_rows import BLOCK_BYTES, QUANTISED, TILE_ROWS
-from slipstream.cpu_kernels.compiled.panel_format import BLOCK_COLUMNS, PANEL_ROWS
+from slipstream.cpu_kernels.compiled.packed_rows import FLOAT, QUANTISED, TILE_ROWS
+from slipstream.cpu_kernels.compiled.panel_format import PANEL_ROWS
 from slipstream.cpu_kernels.compiled.records import MATMUL
 from slipstream.cpu_kernels.compiled.weight import (
     FIRST_ROW,
@@ -65,13 +70,8 @@ def _num_row_blocks(r):
 
 @kernel()
 def _tiles_a_block(r):
-    row_bytes = _quantised_row_bytes(r) if r.forms & QUANTISED else 4 * r.columns
+    _at, row_bytes = packed_form(r, QUANTISED if r.forms & QUANTISED else FLOAT)
     return max(1, _ROW_BLOCK_BYTES // (TILE_ROWS[0] * row_bytes))
-
-
-@kernel()
-def _quantised_row_bytes(r):
-    return r.columns // BLOCK_COLUMNS * BLOCK_BYTES
 
 
 @kernel()
@@ -101,11 +101,7 @@ def _panels_times_rows(item, record):
     end_panel = min(first_panel + chunk, part[NUM_PANELS])
     first_tile = item % row_blocks * _tiles_a_block(r)
     end_tile = min(first_tile + _tiles_a_block(r), num_tiles(r.num_rows))
-    rows_at, row_bytes = r.packed, _quantised_row_bytes(r)
-    if part[FORM] != QUANTISED:
-        if r.forms & QUANTISED:
-            rows_at += r.num_rows * row_bytes
-        row_bytes = 4 * r.columns
+    rows_at, row_bytes = packed_form(r, part[FORM])
     group = max(1, _PANEL_GROUP_BYTES // part[PANEL_BYTES])
     for first in range(first_panel, end_panel, group):
         for t in range(first_tile, end_tile):

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from slipstream.cpu_kernels.compiled.kernels.compile import kernel
+from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 
 
 @kernel(fastmath={"reassoc", "contract", "nsz"})
 def norm_factor(row: Any, eps: Any) -> Any:
-    """What a row is multiplied with, beside the weight."""
+    """1 / sqrt(mean(row**2) + eps)."""
     total = np.float32(0.0)
     for c in range(row.shape[0]):
         total += row[c] * row[c]

@@ -15,7 +15,7 @@ from slipstream.cpu_kernels.compiled.kernels.addresses import (
     record_at,
     release,
 )
-from slipstream.cpu_kernels.compiled.kernels.compile import kernel
+from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 from slipstream.cpu_kernels.compiled.kernels.gated_row import gated_row
 from slipstream.cpu_kernels.compiled.kernels.norm_row import norm_row
 from slipstream.cpu_kernels.compiled.kernels.vector import F32, I8, I32, LANES, Emitter, F32x16
@@ -64,6 +64,16 @@ def num_tiles(num_rows: int) -> int:
 
 
 @kernel()
+def packed_form(r: Any, form: Any) -> tuple[int, int]:
+    """(address, bytes a row) of a matmul's rows in one form; the quantised one comes first."""
+    quantised_bytes = r.columns // BLOCK_COLUMNS * BLOCK_BYTES
+    if form == QUANTISED:
+        return r.packed, quantised_bytes
+    before = r.num_rows * quantised_bytes if r.forms & QUANTISED else 0
+    return r.packed + before, 4 * r.columns
+
+
+@kernel()
 def pack_tile(t: Any, record: Any) -> None:
     """Pack tile t of the rows that a matmul's source makes of its x.
 
@@ -73,8 +83,9 @@ def pack_tile(t: Any, record: Any) -> None:
     columns, blocks = r.columns, r.columns // BLOCK_COLUMNS
     width = 2 * columns if r.source >= SILU else columns
     first, size = tile_of(t, r.num_rows)
-    floats_from = r.packed + (r.num_rows * blocks * BLOCK_BYTES if r.forms & QUANTISED else 0)
-    tile = floats_at(floats_from + 4 * first * columns, (columns, TILE_ROWS[size]))
+    quantised_at, quantised_bytes = packed_form(r, QUANTISED)
+    floats_from, float_bytes = packed_form(r, FLOAT)
+    tile = floats_at(floats_from + first * float_bytes, (columns, TILE_ROWS[size]))
     space = allocate(4 * columns + 64) if r.source != AS_IS else 0
     for i in range(TILE_ROWS[size]):
         row = floats_at(r.x + 4 * (first + i) * width, (width,))
@@ -86,7 +97,7 @@ def pack_tile(t: Any, record: Any) -> None:
                 gated_row(row[:columns], row[columns:], r.source == GELU, made)
             row = made
         if r.forms & QUANTISED:
-            at = r.packed + first * blocks * BLOCK_BYTES + 4 * i
+            at = quantised_at + first * quantised_bytes + 4 * i
             quantize_row(address_of(row), blocks, at, 4 * TILE_ROWS[size])
         if r.forms & FLOAT:
             for c in range(columns):

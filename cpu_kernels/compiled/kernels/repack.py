@@ -8,7 +8,7 @@ from numba.extending import intrinsic
 
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS
 from slipstream.cpu_kernels.compiled.kernels.addresses import record_at
-from slipstream.cpu_kernels.compiled.kernels.compile import kernel
+from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 from slipstream.cpu_kernels.compiled.kernels.file_blocks import READERS, Rows, Unit
 from slipstream.cpu_kernels.compiled.kernels.vector import BYTES, I8, I16, I64, LANES, Emitter
 from slipstream.cpu_kernels.compiled.kernels.work_sharing import item_function, run_items

@@ -3,7 +3,7 @@
 from typing import Any
 
 from slipstream.cpu_kernels.compiled.kernels.addresses import floats_at, record_at
-from slipstream.cpu_kernels.compiled.kernels.compile import kernel
+from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 from slipstream.cpu_kernels.compiled.kernels.norm_row import norm_factor, norm_row
 from slipstream.cpu_kernels.compiled.records import RMS_NORM
 

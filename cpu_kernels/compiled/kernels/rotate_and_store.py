@@ -14,22 +14,17 @@ from slipstream.cpu_kernels.compiled.kernels.addresses import (
     store_byte,
     store_half,
     to_int32,
-    words_at,
 )
-from slipstream.cpu_kernels.compiled.kernels.compile import kernel
+from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 from slipstream.cpu_kernels.compiled.kernels.norm_row import norm_row
 from slipstream.cpu_kernels.compiled.kernels.work_sharing import item_function, run_items
 from slipstream.cpu_kernels.compiled.records import ROTATE_AND_STORE
-from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS, KVWord
+from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS, KV_LAYOUT
 
 _ROWS_AN_ITEM = 8
 _TOO_LARGE = np.float32(65520.0)  # rounds to infinity in float16
-_KV_WORDS = len(KVWord)
-_KEYS, _VALUES = int(KVWord.KEYS), int(KVWord.VALUES)
-_KEY_SCALES, _VALUE_SCALES = int(KVWord.KEY_SCALES), int(KVWord.VALUE_SCALES)
-_NUM_HEADS, _HEAD_SIZE = int(KVWord.NUM_HEADS), int(KVWord.HEAD_SIZE)
-_PAGE_SIZE, _IS_INT8 = int(KVWord.PAGE_SIZE), int(KVWord.IS_INT8)
 _record_at = record_at(ROTATE_AND_STORE)
+_kv_at = record_at(KV_LAYOUT)
 
 
 @kernel()
@@ -42,8 +37,8 @@ def rotate_and_store(state: Any, record: Any) -> None:
 @kernel()
 def _rows(item, record):
     r = _record_at(record)
-    kv = words_at(r.kv, (_KV_WORDS,))
-    num_kv_heads, size = kv[_NUM_HEADS], kv[_HEAD_SIZE]
+    kv = _kv_at(r.kv)
+    num_kv_heads, size = kv.num_heads, kv.head_size
     width = (r.num_heads + 2 * num_kv_heads) * size
     page_ids, offsets = ints_at(r.page_ids, (r.num_rows,)), ints_at(r.offsets, (r.num_rows,))
     out = floats_at(r.out, (r.num_rows, r.num_heads, size))
@@ -63,7 +58,7 @@ def _rows(item, record):
             _norm_and_rotate(head, r.key_norm, r.key_eps, cos, sin, r.interleaved, key)
             at += num_kv_heads * size
             value = row[at : at + size]
-            if kv[_IS_INT8]:
+            if kv.is_int8:
                 _store_int8(key, value, kv, page * num_kv_heads + h, offset)
             else:
                 _store_float16(key, value, kv, page * num_kv_heads + h, offset)
@@ -91,32 +86,32 @@ def _norm_and_rotate(
 @kernel()
 def _store_float16(key, value, kv, page, offset):
     """`page` counts pages of one head."""
-    size, page_size = kv[_HEAD_SIZE], kv[_PAGE_SIZE]
-    key_at = kv[_KEYS] + 2 * (page * size * page_size + offset)
-    value_at = kv[_VALUES] + 2 * (page * page_size + offset) * size
+    size, page_size = kv.head_size, kv.page_size
+    key_at = kv.keys + 2 * (page * size * page_size + offset)
+    value_at = kv.values + 2 * (page * page_size + offset) * size
     for d in range(size):
-        store_half((key_at + 2 * d * page_size), key[d])
-        store_half((value_at + 2 * d), value[d])
+        store_half(key_at + 2 * d * page_size, key[d])
+        store_half(value_at + 2 * d, value[d])
 
 
 @kernel()
 def _store_int8(key, value, kv, page, offset):
-    size, page_size = kv[_HEAD_SIZE], kv[_PAGE_SIZE]
+    size, page_size = kv.head_size, kv.page_size
     blocks = size // KV_BLOCK_DIMENSIONS
     for b in range(blocks):
         first = b * KV_BLOCK_DIMENSIONS
-        scale_at = kv[_KEY_SCALES] + 2 * ((page * blocks + b) * page_size + offset)
-        inverse = _store_scale(key, first, (scale_at))
+        scale_at = kv.key_scales + 2 * ((page * blocks + b) * page_size + offset)
+        inverse = _store_scale(key, first, scale_at)
         for d in range(first, first + KV_BLOCK_DIMENSIONS):
             word = (page * (size // 4) + d // 4) * page_size + offset
             number = to_int32(round_f32(key[d] * inverse)) + np.int32(128)
-            store_byte((kv[_KEYS] + 4 * word + d % 4), number)
+            store_byte(kv.keys + 4 * word + d % 4, number)
         token = page * page_size + offset
-        scale_at = kv[_VALUE_SCALES] + 2 * (token * blocks + b)
-        inverse = _store_scale(value, first, (scale_at))
+        scale_at = kv.value_scales + 2 * (token * blocks + b)
+        inverse = _store_scale(value, first, scale_at)
         for d in range(first, first + KV_BLOCK_DIMENSIONS):
             number = to_int32(round_f32(value[d] * inverse))
-            store_byte((kv[_VALUES] + token * size + d), number)
+            store_byte(kv.values + token * size + d, number)
 
 
 @kernel()

@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from slipstream.cpu_kernels.compiled.kernels.addresses import record_at, words_at
-from slipstream.cpu_kernels.compiled.kernels.compile import kernel
+from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 from slipstream.cpu_kernels.compiled.records import PROGRAM
 from slipstream.cpu_kernels.compiled.worker_state import (
     DONE,

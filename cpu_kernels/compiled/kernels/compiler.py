@@ -2,18 +2,17 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 from llvmlite import ir
 from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 _WORD = ir.IntType(64)
 
 
-def kernel(**options: Any) -> Callable[[Function], Any]:
+def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function when it is first called from compiled code, without Numba's runtime.
 
     So it makes no arrays of its own, raises nothing, and its code needs nothing but the C library.

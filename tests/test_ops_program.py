@@ -1,0 +1,41 @@
+"""Ops that were captured run again, and nothing else is captured."""
+
+import numpy as np
+import pytest
+
+from slipstream.cpu_kernels import QuantType
+from slipstream.cpu_kernels.compiled.thread_pool import POOL
+from support.op_backends import load_ops
+
+
+def test_a_program_runs_its_ops_again_on_the_same_arrays() -> None:
+    ops = load_ops("numba")
+    rng = np.random.default_rng(0)
+    raw = rng.integers(0, 256, (40, QuantType.Q8_0.row_bytes(64)), dtype=np.uint8)
+    raw.reshape(40, 2, 34)[:, :, 1] = 0x24  # scales that are small numbers
+    weight = ops.pack_weight(raw, QuantType.Q8_0, 64)
+    x, out = rng.standard_normal((3, 64)).astype(np.float32), np.zeros((3, 40), np.float32)
+
+    def run() -> str:
+        ops.matmul(x, weight, out=out)
+        ops.matmul(x, weight, accumulate=True, out=out)
+        return "done"
+
+    result, program = ops.capture(run)
+    assert result == "done"
+    x[...] = rng.standard_normal(x.shape)
+    want = ops.matmul(x, weight, out=np.zeros_like(out)) * 2
+    weight = None  # the program keeps it
+    program.replay()
+    np.testing.assert_array_equal(out, want)
+
+
+def test_a_capture_ends_with_an_error() -> None:
+    ops = load_ops("numba")
+    with pytest.raises(ZeroDivisionError):
+        ops.capture(lambda: 1 // 0)
+    with POOL.capturing() as calls:
+        pass
+    raw = np.zeros((1, QuantType.F32.row_bytes(4)), np.uint8)
+    ops.pack_weight(raw, QuantType.F32, 4)
+    assert calls == []
