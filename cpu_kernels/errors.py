@@ -39,3 +39,17 @@ def expect_multiple(name: str, got: int, of: int) -> None:
     """Raise ShapeError unless `got` is a multiple of `of`."""
     if got % of:
         raise ShapeError(f"{name}: expected a multiple of {of}, got {got}")
+
+
+def expect_output(name: str, got: np.ndarray, shape: tuple[int, ...]) -> None:
+    """As `expect_float32`, for an array that is written."""
+    expect_float32(name, got, shape)
+    if not got.flags.writeable:
+        raise ShapeError(f"{name}: expected an array that can be written, got a read-only one")
+
+
+def expect_indices(name: str, got: np.ndarray, shape: tuple[int, ...], end: int) -> None:
+    """Raise ShapeError unless `got` is C-contiguous int32 of this shape, from 0 to below `end`."""
+    expect_array(name, got, np.int32, shape)
+    if got.size and not (got.min() >= 0 and got.max() < end):
+        raise ShapeError(f"{name}: expected 0 to {end - 1}, got {got.min()} to {got.max()}")

@@ -78,7 +78,7 @@ def _load(path: Path, options: Options, backend_name: str, progress: Progress | 
         config = read_model_config(file)
         backend = load_backend(backend_name)
         plan = _plan(file, config, options, backend)
-        with ThreadPoolExecutor(1) as beside, backend.computing(plan.threads):
+        with backend.computing(plan.threads), ThreadPoolExecutor(1) as beside:
             backend.ops.prepare(
                 {tensor.quant_type for tensor in file.tensors.values()},
                 _stage(progress, "compiling kernels for this CPU (once)"),

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from slipstream.cpu_kernels import QuantType
+from slipstream.cpu_kernels import QuantType, RmsNorm
+from slipstream.cpu_kernels.compiled.program import Program
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
 from support.op_backends import load_ops
 
@@ -39,3 +40,22 @@ def test_a_capture_ends_with_an_error() -> None:
     raw = np.zeros((1, QuantType.F32.row_bytes(4)), np.uint8)
     ops.pack_weight(raw, QuantType.F32, 4)
     assert calls == []
+
+
+def test_a_capture_within_a_capture_belongs_to_both() -> None:
+    ops = load_ops("numba")
+    x, norm = np.ones((1, 4), np.float32), RmsNorm(weight=np.ones(4, np.float32), eps=1e-6)
+    outs = [np.zeros((1, 4), np.float32) for _ in range(3)]
+
+    def run() -> Program:
+        ops.rms_norm(x, norm, out=outs[0])
+        _, inner = ops.capture(lambda: ops.rms_norm(x, norm, out=outs[1]))
+        ops.rms_norm(x, norm, out=outs[2])
+        return inner
+
+    inner, outer = ops.capture(run)
+    for program, written in ((inner, (1,)), (outer, (0, 1, 2))):
+        for out in outs:
+            out[...] = 0
+        program.replay()
+        assert [i for i, out in enumerate(outs) if out.any()] == list(written)

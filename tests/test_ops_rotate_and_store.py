@@ -64,8 +64,8 @@ def make_step(rows: int, head_size: int, half: int, **options: Any) -> Step:
         qkv=rng.standard_normal((rows, width)).astype(np.float32),
         cos=np.cos(angles).astype(np.float32),
         sin=np.sin(angles).astype(np.float32),
-        page_ids=places // PAGE,
-        offsets=places % PAGE,
+        page_ids=(places // PAGE).astype(np.int32),
+        offsets=(places % PAGE).astype(np.int32),
         options={"interleaved": False} | options,
     )
 

@@ -1,5 +1,8 @@
 """A step of a shape that came before is replayed: nothing shows it but the time."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -90,4 +93,20 @@ def test_few_shapes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         runner.forward(StepBatch.linear([(slot, 0, list(range(length)))], range(length)))
     kept = [shape[0] for shape in runner.step_runner._captured]
     assert kept == [3, 1, 4]
+    runner.cache.close(slot)
+
+
+def test_outgrown_buffers_are_let_go() -> None:
+    """A captured step holds its buffers; when a larger step makes larger ones, it goes."""
+    runner = TinyRunner.of("llama", QuantType.Q4_K, "numba")
+    slot = runner.cache.open()
+    held = []
+    for length in range(1, 40):
+        logits = runner.step_runner.logits(
+            StepBatch.linear([(slot, 0, list(range(length)))], range(length))
+        )
+        held.append(weakref.ref(logits.base))
+    del logits
+    gc.collect()
+    assert sum(each() is not None for each in {id(each()): each for each in held}.values()) <= 2
     runner.cache.close(slot)

@@ -1,5 +1,6 @@
 """Memory that starts where vectors want it."""
 
+import threading
 import weakref
 
 import numpy as np
@@ -25,15 +26,17 @@ class Arena:
     def __init__(self) -> None:
         self._chunk: weakref.ref[np.ndarray] | None = None
         self._used = 0
+        self._lock = threading.Lock()
 
     def take(self, num_bytes: int) -> np.ndarray:
         """As `aligned_empty`."""
         if num_bytes > _CHUNK_BYTES // 4:  # large enough by itself
             return aligned_empty(num_bytes)
-        chunk = None if self._chunk is None else self._chunk()
-        if chunk is None or chunk.size - self._used < num_bytes:
-            chunk = np.empty(_CHUNK_BYTES, np.uint8)  # an array's parts keep it alive
-            self._chunk, self._used = weakref.ref(chunk), -chunk.ctypes.data % _LINE_BYTES
-        part = chunk[self._used : self._used + num_bytes]
-        self._used += -(-num_bytes // _LINE_BYTES) * _LINE_BYTES
-        return part
+        with self._lock:
+            chunk = None if self._chunk is None else self._chunk()
+            if chunk is None or chunk.size - self._used < num_bytes:
+                chunk = np.empty(_CHUNK_BYTES, np.uint8)  # an array's parts keep it alive
+                self._chunk, self._used = weakref.ref(chunk), -chunk.ctypes.data % _LINE_BYTES
+            part = chunk[self._used : self._used + num_bytes]
+            self._used += -(-num_bytes // _LINE_BYTES) * _LINE_BYTES
+            return part

@@ -78,6 +78,7 @@ def write_object(name: str, code: bytes) -> None:
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
             unfinished = Path(file.name)
             file.write(hashlib.sha256(code).digest() + code)
+        unfinished.chmod(0o644)  # for whoever shares the folder
         unfinished.replace(folder / f"{name}.o")
     except OSError as error:
         if unfinished is not None:

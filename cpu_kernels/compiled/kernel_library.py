@@ -6,6 +6,7 @@ than a small model to load, is imported only to compile.
 
 import ctypes
 import importlib
+import os
 import threading
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +19,8 @@ from slipstream.cpu_kernels.compiled.kernel_cache import read_object, write_obje
 _SYMBOL = "slipstream_kernel"
 _PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_int64)
 _lock = threading.Lock()
+if hasattr(os, "register_at_fork"):  # else a child would wait for a compilation that nobody does
+    os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from slipstream.cpu_kernels.compiled.panel_format import PANEL_ROWS
 from slipstream.cpu_kernels.compiled.records import MATMUL
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
 from slipstream.cpu_kernels.compiled.weight import Weight
-from slipstream.cpu_kernels.errors import expect_float32
+from slipstream.cpu_kernels.errors import expect_float32, expect_output
 from slipstream.cpu_kernels.norm import RmsNorm
 from slipstream.cpu_kernels.reference.matmul import check_source
 
@@ -39,7 +39,7 @@ def matmul(
     check_source(norm, activation)
     num_rows, columns = x.shape[0], weight.columns
     expect_float32("x", x, (num_rows, 2 * columns if activation else columns))
-    expect_float32("out", out, (num_rows, weight.rows))
+    expect_output("out", out, (num_rows, weight.rows))
     if norm is not None:
         expect_float32("norm", norm.weight, (columns,))
     if bias is not None:

@@ -6,7 +6,7 @@ from slipstream.cpu_kernels.compiled.call import Call
 from slipstream.cpu_kernels.compiled.kernel_library import load_kernel
 from slipstream.cpu_kernels.compiled.records import RMS_NORM
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
-from slipstream.cpu_kernels.errors import expect_float32
+from slipstream.cpu_kernels.errors import expect_float32, expect_output
 from slipstream.cpu_kernels.norm import RmsNorm
 
 
@@ -17,7 +17,7 @@ def rms_norm(
     num_rows, columns = x.shape
     expect_float32("x", x, x.shape)
     expect_float32("weight", norm.weight, (columns,))
-    expect_float32("out", out, x.shape)
+    expect_output("out", out, x.shape)
     call = Call.of(
         load_kernel("rms_norm.rms_norm"),
         RMS_NORM,

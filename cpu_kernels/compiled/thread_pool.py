@@ -31,6 +31,7 @@ class ThreadPool:
         if self._process != os.getpid():  # a fork has no workers
             self._process, self._workers, self._num_asleep = os.getpid(), [], 0
             self._in_use, self._wake = threading.Lock(), threading.Condition()
+            self._state[:] = 0  # nor may what it has of the parent's op run here
         with self._in_use:
             self.num_threads = num_threads
             self._state[LIMIT // 8] = num_threads - 1
@@ -60,11 +61,14 @@ class ThreadPool:
     @contextmanager
     def capturing(self) -> Iterator[list[Call]]:
         """The calls that this thread runs meanwhile, in their order."""
-        self._own.captured = []
+        before = getattr(self._own, "captured", None)
+        calls = self._own.captured = []
         try:
-            yield self._own.captured
+            yield calls
         finally:
-            self._own.captured = None
+            self._own.captured = before
+            if before is not None:
+                before.extend(calls)
 
     def _work(self, rank: int) -> None:
         work = load_kernel("work_sharing.work")

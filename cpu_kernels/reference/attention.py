@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from slipstream.cpu_kernels.errors import expect_float32, expect_multiple
+from slipstream.cpu_kernels.errors import (
+    ShapeError,
+    expect_array,
+    expect_float32,
+    expect_indices,
+    expect_multiple,
+    expect_output,
+)
 from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS, KVPages
 from slipstream.cpu_kernels.visibility import Visibility
 
@@ -55,7 +62,20 @@ def read_pages(
 
 def check_attention(q: np.ndarray, pages: KVPages, visibility: Visibility, out: np.ndarray) -> None:
     """Raise ShapeError unless the arguments of `attention` fit together."""
-    shape = (len(visibility.sequences), q.shape[1], pages.head_size)
+    v = visibility
+    num_rows, (num_sequences, most_pages) = len(v.sequences), v.page_tables.shape
+    shape = (num_rows, q.shape[1], pages.head_size)
     expect_float32("q", q, shape)
-    expect_float32("out", out, shape)
+    expect_output("out", out, shape)
     expect_multiple("heads of q", q.shape[1], pages.num_heads)
+    room = most_pages * pages.page_size
+    expect_indices("page_tables", v.page_tables, v.page_tables.shape, len(pages.values))
+    expect_indices("past", v.past, (num_sequences,), room + 1)
+    expect_indices("num_new", v.num_new, (num_sequences,), v.mask.shape[1] + 1)
+    expect_indices("first_key", v.first_key, (num_rows,), room + 1)
+    expect_array("mask", v.mask, np.bool_, (num_rows, v.mask.shape[1]))
+    if v.num_new.sum() != num_rows or (v.past + v.num_new > room).any():
+        raise ShapeError(
+            f"num_new: expected {num_rows} rows in all, and with `past` at most {room} keys of a "
+            f"sequence; got {v.num_new.tolist()} after {v.past.tolist()}"
+        )

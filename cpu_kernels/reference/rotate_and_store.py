@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from slipstream.cpu_kernels.errors import expect_float32, expect_shape
+from slipstream.cpu_kernels.errors import expect_float32, expect_indices, expect_output
 from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS, KVPages
 from slipstream.cpu_kernels.norm import RmsNorm
 from slipstream.cpu_kernels.reference.rms_norm import rms_norm
@@ -91,12 +91,12 @@ def check_rotate_and_store(
 ) -> None:
     """Raise ShapeError unless the arguments of `rotate_and_store` fit together."""
     num_rows, num_heads, size = out.shape
-    expect_float32("out", out, (num_rows, num_heads, pages.head_size))
+    expect_output("out", out, (num_rows, num_heads, pages.head_size))
     expect_float32("qkv", qkv, (num_rows, (num_heads + 2 * pages.num_heads) * size))
-    expect_shape("page_ids", page_ids.shape, (num_rows,))
-    expect_shape("offsets", offsets.shape, (num_rows,))
-    expect_shape("cos", cos.shape, (num_rows, min(cos.shape[1], size // 2)))
-    expect_shape("sin", sin.shape, cos.shape)
+    expect_indices("page_ids", page_ids, (num_rows,), len(pages.values))
+    expect_indices("offsets", offsets, (num_rows,), pages.page_size)
+    expect_float32("cos", cos, (num_rows, min(cos.shape[1], size // 2)))
+    expect_float32("sin", sin, cos.shape)
     for name, norm in (("query_norm", query_norm), ("key_norm", key_norm)):
         if norm is not None:
-            expect_shape(name, norm.weight.shape, (size,))
+            expect_float32(name, norm.weight, (size,))

@@ -61,7 +61,10 @@ class StepRunner:
         if self._capture is None or not can_replay:
             return self._model.forward(step)
         logits: np.ndarray
+        buffers = self._workspace.num_buffers_made
         logits, program = self._capture(lambda: self._model.forward(step))
+        if self._workspace.num_buffers_made > buffers:
+            self._captured.clear()  # else each would keep the buffers that were outgrown
         self._captured[shape] = _CapturedStep(inputs=inputs, program=program, logits=logits)
         if len(self._captured) > _MOST_CAPTURED:
             self._captured.popitem(last=False)

@@ -13,6 +13,7 @@ class Workspace:
     def __init__(self) -> None:
         self._buffers: dict[str, np.ndarray] = {}
         self._arrays: dict[tuple[str, tuple[int, ...]], np.ndarray] = {}  # views of the buffers
+        self.num_buffers_made = 0  # those that were outgrown too
 
     def take(self, name: str, *shape: int) -> np.ndarray:
         """An uninitialised C-contiguous array; the next `take` of the name reuses its memory."""
@@ -22,6 +23,7 @@ class Workspace:
             held = self._buffers.get(name)
             if held is None or held.size < size:
                 held = self._buffers[name] = np.empty(size, np.float32)
+                self.num_buffers_made += 1
                 self._arrays = {key: view for key, view in self._arrays.items() if key[0] != name}
             if len(self._arrays) > _MOST_VIEWS:
                 self._arrays.clear()
