@@ -65,7 +65,7 @@ class StepBatch:
                 [start + i for _, start, tokens in runs for i in range(len(tokens))], np.int32
             ),
             slots=slots,
-            ancestors=np.tril(slots[:, None] == slots[None, :]),
+            ancestors=np.tri(len(slots), dtype=np.bool_) & (slots[:, None] == slots),
             wanted=np.asarray(wanted, np.int32),
         )
 

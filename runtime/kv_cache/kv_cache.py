@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -119,14 +120,13 @@ class KVCache:
             stored = self._sequences[slot]
             stored.pages.extend(self._free.pop() for _ in range(needed[slot]))
             stored.num_new = count
-        stored_now = [self._sequences[slot] for slot in counts]
         # One width for all steps: those of one shape can then be replayed.
         tables = np.zeros((len(counts), self.num_pages), np.int32)
-        for row, each in zip(tables, stored_now, strict=True):
-            row[: len(each.pages)] = each.pages
-        past = np.array([each.length for each in stored_now], np.int32)
-        num_new = np.array(list(counts.values()), np.int32)
-        return Placement.of(batch, tables, past, num_new, PAGE_SIZE)
+        for row, slot in zip(tables, counts, strict=True):
+            pages = self._sequences[slot].pages
+            row[: len(pages)] = pages
+        past = [self._sequences[slot].length for slot in counts]
+        return Placement.of(batch, tables, past, list(counts.values()), PAGE_SIZE)
 
     def layer(self, layer_id: int) -> KVPages:
         """The pages of a layer."""
@@ -138,14 +138,14 @@ class KVCache:
         None keeps all. Keys and values move up so that they follow the committed ones.
         """
         stored = self._sequences[slot]
-        kept = list(range(stored.num_new) if path is None else path)
-        if any(b <= a for a, b in zip([-1, *kept], kept, strict=False)) or (
-            kept and kept[-1] >= stored.num_new
-        ):
-            raise ValueError(f"commit: {kept} is not an ascending path of {stored.num_new} rows")
-        if kept != list(range(len(kept))):
-            self._move(stored, kept)
-        stored.length += len(kept)
+        kept = range(stored.num_new)
+        if path is not None and list(path) != list(kept[: len(path)]):
+            if any(b <= a for a, b in pairwise([-1, *path])) or path[-1] >= stored.num_new:
+                raise ValueError(
+                    f"commit: {list(path)} is not an ascending path of {stored.num_new} rows"
+                )
+            self._move(stored, list(path))
+        stored.length += stored.num_new if path is None else len(path)
         stored.num_new = 0
         self._trim(stored)
 

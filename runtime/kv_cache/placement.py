@@ -1,5 +1,6 @@
 """Where the rows of a step go in the KV cache, and which keys each of them sees."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,26 +28,25 @@ class Placement:
         cls,
         batch: StepBatch,
         page_tables: np.ndarray,
-        past: np.ndarray,
-        num_new: np.ndarray,
+        past: Sequence[int],
+        num_new: Sequence[int],
         page_size: int,
     ) -> "Placement":
-        """page_tables (S, P), past and num_new (S,) int32, of the batch's sequences in order."""
-        starts = (np.cumsum(num_new) - num_new).astype(np.int32)
-        sequences = np.repeat(np.arange(len(starts), dtype=np.int32), num_new)
-        own_row = np.arange(len(sequences)) - starts[sequences]
-        index = past[sequences] + own_row
+        """page_tables (S, P) int32, past and num_new (S,), of the batch's sequences in order."""
+        # Lists: a step of few rows would spend more time in calls of NumPy.
+        sequences = [s for s, count in enumerate(num_new) for _ in range(count)]
+        keys = [past[s] + i for s, count in enumerate(num_new) for i in range(count)]
         return cls(
-            pages=page_tables[sequences, index // page_size],
-            offsets=(index % page_size).astype(np.int32),
+            pages=page_tables[sequences, [key // page_size for key in keys]],
+            offsets=np.array([key % page_size for key in keys], np.int32),
             positions=batch.positions,
             everything=Visibility(
-                sequences=sequences,
+                sequences=np.array(sequences, np.int32),
                 page_tables=page_tables,
-                past=past,
+                past=np.array(past, np.int32),
                 first_key=np.zeros(len(sequences), np.int32),
-                mask=_by_sequence(batch.ancestors, starts[sequences], int(num_new.max())),
-                num_new=num_new,
+                mask=_by_sequence(batch.ancestors, num_new),
+                num_new=np.array(num_new, np.int32),
             ),
         )
 
@@ -78,13 +78,15 @@ class Placement:
         )
 
 
-def _by_sequence(ancestors: np.ndarray, starts: np.ndarray, most_new: int) -> np.ndarray:
+def _by_sequence(ancestors: np.ndarray, num_new: Sequence[int]) -> np.ndarray:
     """(M, M) over the step's rows to (M, R) over each row's own sequence."""
-    num_rows = len(ancestors)
+    num_rows, most_new = len(ancestors), max(num_new)
     if most_new == num_rows:
         return ancestors
-    columns = starts[:, None] + np.arange(most_new)
-    inside = columns < num_rows
-    picked = np.take_along_axis(ancestors, np.minimum(columns, num_rows - 1), axis=1)
-    own: np.ndarray = picked & inside
+    own = np.zeros((num_rows, most_new), np.bool_)
+    start = 0
+    for count in num_new:
+        rows = slice(start, start + count)
+        own[rows, :count] = ancestors[rows, rows]
+        start += count
     return own

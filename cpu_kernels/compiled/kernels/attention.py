@@ -17,6 +17,7 @@ from slipstream.cpu_kernels.compiled.kernels.addresses import (
     release,
 )
 from slipstream.cpu_kernels.compiled.kernels.attention_tile import (
+    MOST_QUERIES,
     TILE_QUERIES,
     WIDE,
     exp_and_sum,
@@ -61,7 +62,8 @@ def _all_tiles(record):
 @kernel()
 def _num_tiles(num_rows, group):
     """Tiles of a sequence's rows, for one key/value head."""
-    return -(-np.int64(num_rows) * group // TILE_QUERIES)
+    num_queries = np.int64(num_rows) * group
+    return 1 if num_queries <= MOST_QUERIES else -(-num_queries // TILE_QUERIES)
 
 
 @kernel()
@@ -95,7 +97,9 @@ def _tile(item, record):
     num_rows = first_row + num_new[s]  # at least so many are in the step
     first_key = ints_at(r.first_key, (num_rows,))
     first_query = tile * TILE_QUERIES
-    num_queries = min(TILE_QUERIES, num_new[s] * group - first_query)
+    num_queries = num_new[s] * group - first_query
+    if num_queries > MOST_QUERIES or tile > 0:
+        num_queries = min(TILE_QUERIES, num_queries)
     # A new row sees itself and new rows before it, so the tile's last row ends what is seen.
     end = past + (first_query + num_queries - 1) // group + 1
     start = end

@@ -1,4 +1,4 @@
-"""The inner loops of attention: up to six queries that share one key/value head.
+"""The inner loops of attention: up to seven queries that share one key/value head.
 
 Keys lie transposed in their pages, so 16 keys are one vector and a score needs no horizontal sum.
 Each score is a sum over dimensions in order, each output a sum over keys in order, and a key with
@@ -27,7 +27,8 @@ from slipstream.cpu_kernels.compiled.kernels.vector import (
 from slipstream.cpu_kernels.compiled.packed_rows import BLOCK_WORDS, SCALE, SUM
 from slipstream.cpu_kernels.compiled.panel_format import GROUPS
 
-TILE_QUERIES = 6  # at most; with WIDE they fill the 32 registers of AVX-512
+TILE_QUERIES = 6  # of a tile among others; with WIDE they fill the 32 registers of AVX-512
+MOST_QUERIES = 7  # of a tile alone: reading the keys once is worth a register too many
 WIDE = 4  # vectors of 16 keys or dimensions that the inner loops take at a time, if they can
 _KEY_OFFSET = 128.0  # int8 keys are stored unsigned
 
@@ -73,7 +74,7 @@ def score_keys(
 
 def _cases(builder: ir.IRBuilder, num_queries: ir.Value) -> Iterator[int]:
     """Each number of queries that a tile can have; what is emitted meanwhile is for that one."""
-    for count in range(1, TILE_QUERIES + 1):
+    for count in range(1, MOST_QUERIES + 1):
         with builder.if_then(builder.icmp_signed("==", num_queries, ir.Constant(I64, count))):
             yield count
 
