@@ -1,7 +1,7 @@
 """The README's tables, made from the committed results.
 
     python benchmarks/tables.py            prints them
-    python benchmarks/tables.py --write    puts them between the README's markers
+    python benchmarks/tables.py --write    puts them between the README's markers, and draws the plot
 
 A test fails when the README shows anything else than what was measured.
 """
@@ -11,9 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from line_plot import Line, line_plot
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+PLOT = ROOT / "docs" / "verify-curve.svg"
 README = ROOT / "README.md"
+SIDES = ("slipstream", "llama.cpp")
 
 
 def speed_table() -> str:
@@ -75,7 +81,65 @@ def parity_table() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"speed": speed_table, "parity": parity_table}
+def starts_table() -> str:
+    """From nothing to the first token, and the most memory taken."""
+    report = json.loads((RESULTS / "speed.json").read_text())
+    lines = [
+        "| model | file | load to first token, ours | llama.cpp | ratio | peak memory, ours | llama.cpp |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for result in report["results"]:
+        ours, theirs = (result["cold_starts"][side] for side in ("slipstream", "llama.cpp"))
+        ratio = ours["first_token_s"] / theirs["first_token_s"]
+        lines.append(
+            f"| `{result['model']}` | {result['file_bytes'] / 1e6:.0f} MB | "
+            f"{ours['first_token_s']:.2f} s | {theirs['first_token_s']:.2f} s | **{ratio:.2f}** | "
+            f"{ours['peak_bytes'] / 1e6:.0f} MB | {theirs['peak_bytes'] / 1e6:.0f} MB |"
+        )
+    lines += [
+        "",
+        "Medians of fresh processes in turns, imports left out; kernels already compiled.",
+    ]
+    return "\n".join(lines)
+
+
+def long_context_table() -> str:
+    """Decoding after many tokens, keys and values in 8 bits on both sides."""
+    report = json.loads((RESULTS / "long_context.json").read_text())
+    lines = ["| model | context | ours | llama.cpp | ratio |", "|---|---|---|---|---|"]
+    for result in report["results"]:
+        sides = [result["curves"][side]["deep_decode_tok_per_s"] for side in SIDES]
+        for depth in sides[0]:
+            ours, theirs = (side[depth]["median"] for side in sides)
+            lines.append(
+                f"| `{result['model']}` | {int(depth):,} | {ours:.1f} | {theirs:.1f} | "
+                f"**{ours / theirs:.2f}** |"
+            )
+    lines += ["", f"Decoded tokens a second. `{report['command']}`"]
+    return "\n".join(lines)
+
+
+def verify_plot() -> str:
+    """What a forward of several rows with all their logits costs, in forwards of one: an SVG."""
+    report = json.loads((RESULTS / "speed.json").read_text())
+    lines = []
+    for result in report["results"]:
+        for side in SIDES:
+            seconds = result["curves"][side]["verify_s"]
+            one = seconds["1"]["median"]
+            points = [(int(rows), each["median"] / one) for rows, each in seconds.items()]
+            lines.append(
+                Line(name=f"{result['model']}, {side}", points=points, dashed=side != SIDES[0])
+            )
+    return line_plot(lines, x="rows in one forward, all logits", y="cost in forwards of one row")
+
+
+TABLES = {
+    "speed": speed_table,
+    "starts": starts_table,
+    "long context": long_context_table,
+    "parity": parity_table,
+}
 
 
 def filled(text: str) -> str:
@@ -90,5 +154,6 @@ def filled(text: str) -> str:
 if __name__ == "__main__":
     if "--write" in sys.argv[1:]:
         README.write_text(filled(README.read_text()))
+        PLOT.write_text(verify_plot())
     else:
         print("\n\n".join(make() for make in TABLES.values()))
