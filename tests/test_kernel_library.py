@@ -68,9 +68,14 @@ def test_a_folder_that_is_only_readable_serves(
 ) -> None:
     monkeypatch.setenv("SLIPSTREAM_CACHE", str(tmp_path))
     kernel_cache_dir.cache_clear()
+
+    def refused(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
     try:
         write_object("some", b"code")
         monkeypatch.setattr(os, "access", lambda *_: False)
+        monkeypatch.setattr(kernel_cache.tempfile, "TemporaryFile", refused)
         kernel_cache_dir.cache_clear()
         assert read_object("some") == b"code"
         assert read_object("other") is None

@@ -98,15 +98,15 @@ def test_few_shapes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_outgrown_buffers_are_let_go() -> None:
     """A captured step holds its buffers; when a larger step makes larger ones, it goes."""
-    runner = TinyRunner.of("llama", QuantType.Q4_K, "numba")
-    slot = runner.cache.open()
-    held = []
-    for length in range(1, 40):
-        logits = runner.step_runner.logits(
-            StepBatch.linear([(slot, 0, list(range(length)))], range(length))
-        )
-        held.append(weakref.ref(logits.base))
+    tiny = TinyRunner.of("llama", QuantType.Q4_K, "numba")
+    fresh = step_runner.StepRunner(tiny.model, tiny.cache, tiny.backend)
+    slot = tiny.cache.open()
+    buffers = []
+    for length in range(1, 21):
+        logits = fresh.logits(StepBatch.linear([(slot, 0, list(range(length)))], range(length)))
+        buffers.append(weakref.ref(logits.base))
     del logits
     gc.collect()
-    assert sum(each() is not None for each in {id(each()): each for each in held}.values()) <= 2
-    runner.cache.close(slot)
+    assert len({id(each) for each in buffers}) == 20  # each step made a larger one
+    assert [each() is not None for each in buffers] == [False] * 19 + [True]
+    tiny.cache.close(slot)
