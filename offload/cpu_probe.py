@@ -6,13 +6,13 @@ sysctl; elsewhere only the counts are known.
 
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
-import llvmlite.binding as llvm
 import psutil
 
+from slipstream.cpu_kernels.host_cpu import host_features
 from slipstream.offload.linux_files import (
     parse_cpu_list,
     read_cpu_list,
@@ -86,24 +86,20 @@ def read_cores(root: Path = Path("/")) -> Cores:
 
 
 def cpu_name(root: Path = Path("/")) -> str:
-    """The processor's name as its maker gives it, else the board's, else LLVM's name for it."""
+    """The processor's name as its maker gives it, else the board's, else its architecture's."""
     return (
         read_fields(root / "proc/cpuinfo").get("model name")
         or (read_text(root / "sys/firmware/devicetree/base/model") or "").strip("\0")
         or _sysctl("machdep.cpu.brand_string")
         or platform.processor()
-        or str(llvm.get_host_cpu_name())
+        or platform.machine()
     )
 
 
-def instruction_sets(features: Mapping[str, bool] | None = None) -> tuple[str, ...]:
-    """The sets that kernels here can use; `features` is LLVM's table, by default this CPU's."""
-    if features is None:
-        try:
-            features = dict(llvm.get_host_cpu_features())
-        except RuntimeError:  # LLVM does not know how to ask this processor
-            return ()
-    return tuple(name for llvm_name, name in INSTRUCTION_SETS.items() if features.get(llvm_name))
+def instruction_sets(features: Set[str] | None = None) -> tuple[str, ...]:
+    """The sets that kernels here can use; `features` has LLVM's names, by default this CPU's."""
+    known = host_features() if features is None else features
+    return tuple(name for llvm_name, name in INSTRUCTION_SETS.items() if llvm_name in known)
 
 
 def last_level_cache_bytes(root: Path = Path("/")) -> int | None:

@@ -33,7 +33,7 @@ def start(folder: Path) -> tuple[list[str], str]:
 
 
 def the_object(folder: Path) -> Path:
-    return next(folder.rglob("dot_rate.dots.o"))
+    return next(folder.rglob("dot_rate.dots.code"))
 
 
 def test_a_kernel_is_compiled_once(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 
-from llvmlite import binding
+from slipstream.cpu_kernels.host_cpu import host_features
 
 ENVIRONMENT = "SLIPSTREAM_INSTRUCTION_SET"
 
@@ -49,11 +49,9 @@ INSTRUCTION_SETS = {
 @cache
 def runnable() -> tuple[str, ...]:
     """Names of the instruction sets that this host can run, best first."""
-    features = binding.get_host_cpu_features()
+    features = host_features()
     return tuple(
-        each.name
-        for each in INSTRUCTION_SETS.values()
-        if all(features.get(feature, False) for feature in each.requires)
+        each.name for each in INSTRUCTION_SETS.values() if features.issuperset(each.requires)
     )
 
 

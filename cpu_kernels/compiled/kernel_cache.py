@@ -12,10 +12,10 @@ import warnings
 from pathlib import Path
 
 import llvmlite
-from llvmlite import binding
 from platformdirs import user_cache_dir
 
 from slipstream.cpu_kernels.compiled.instruction_set import chosen_instruction_set
+from slipstream.cpu_kernels.host_cpu import host_identity
 
 _DIGEST_BYTES = 32
 
@@ -55,7 +55,7 @@ def read_object(name: str) -> bytes | None:
     if folder is None:
         return None
     try:
-        kept = (folder / f"{name}.o").read_bytes()
+        kept = (folder / f"{name}.code").read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -79,7 +79,7 @@ def write_object(name: str, code: bytes) -> None:
             unfinished = Path(file.name)
             file.write(hashlib.sha256(code).digest() + code)
         unfinished.chmod(0o644)  # for whoever shares the folder
-        unfinished.replace(folder / f"{name}.o")
+        unfinished.replace(folder / f"{name}.code")
     except OSError as error:
         if unfinished is not None:
             unfinished.unlink(missing_ok=True)
@@ -92,12 +92,11 @@ def write_object(name: str, code: bytes) -> None:
 
 def _folder_name() -> str:
     """A hash of the text and the CPU, the instruction set, and the compiler's version."""
-    digest = hashlib.sha256(binding.get_host_cpu_name().encode())
-    digest.update(binding.get_host_cpu_features().flatten().encode())
+    digest = hashlib.sha256(host_identity().encode())
     package = Path(__file__).parent.parent
     for source in (*sorted(package.glob("*.py")), *sorted(package.glob("compiled/**/*.py"))):
         digest.update(source.read_bytes())
-    # Each release of Numba goes with one of llvmlite, which is here already.
+    # Each release of Numba goes with one of llvmlite, which is quicker to ask.
     return f"{digest.hexdigest()[:12]}-{chosen_instruction_set()}-llvmlite{llvmlite.__version__}"
 
 

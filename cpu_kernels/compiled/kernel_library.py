@@ -1,7 +1,7 @@
 """The compiled kernels, loaded from the cache or compiled when they are missing there.
 
-Loading takes a thousandth of a second and needs no compiler: Numba, which takes longer to import
-than a small model to load, is imported only to compile.
+Loading takes some 50 microseconds and needs no compiler: Numba and LLVM, which take longer to import
+than a small model to load, and half its memory, are imported only to compile.
 """
 
 import ctypes
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from llvmlite import binding
-
 from slipstream.cpu_kernels.compiled.kernel_cache import read_object, write_object
+from slipstream.cpu_kernels.compiled.machine_code import MachineCode
 
 _SYMBOL = "slipstream_kernel"
+_LINKED = b"linked"  # begins what `MachineCode` reads
 _PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_int64)
 _lock = threading.Lock()
 if hasattr(os, "register_at_fork"):  # else a child would wait for a compilation that nobody does
@@ -32,7 +32,7 @@ class Kernel:
 
     address: int
     call: Any
-    engine: Any = field(repr=False)  # owns the code
+    owner: Any = field(repr=False)  # of the memory
 
 
 def load_kernel(name: str, *key: str | int) -> Kernel:
@@ -48,28 +48,37 @@ def load_kernel(name: str, *key: str | int) -> Kernel:
 @cache
 def _load(name: str, *key: str | int) -> Kernel:
     file_name = "-".join([name, *map(str, key)])
-    code = read_object(file_name)
-    if code is None:
-        code = _compile(name, *key)
-        write_object(file_name, code)
-    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target_machine())
-    engine.add_object_file(binding.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    address = engine.get_function_address(_SYMBOL)
-    return Kernel(address=address, call=_PROTOTYPE(address), engine=engine)
+    stored = read_object(file_name)
+    if stored is None:
+        stored = _compile(name, *key)
+        write_object(file_name, stored)
+    if stored.startswith(_LINKED):
+        address, owner = MachineCode.from_bytes(stored[len(_LINKED) :]).place()
+    else:
+        address, owner = _loaded_by_llvm(stored)
+    return Kernel(address=address, call=_PROTOTYPE(address), owner=owner)
 
 
 def _compile(name: str, *key: str | int) -> bytes:
+    """Linked code where we can link, else an object file."""
     from slipstream.cpu_kernels.compiled.kernels.compiler import compile_object
+    from slipstream.cpu_kernels.compiled.kernels.linking import link
 
     module, function = name.split(".")
     text = getattr(importlib.import_module(f"{__package__}.kernels.{module}"), function)
-    code: bytes = compile_object(text(*key) if key else text, _SYMBOL)
-    return code
+    object_file: bytes = compile_object(text(*key) if key else text, _SYMBOL)
+    linked = link(object_file, _SYMBOL)
+    return object_file if linked is None else _LINKED + linked.to_bytes()
 
 
-def _target_machine() -> Any:
+def _loaded_by_llvm(object_file: bytes) -> tuple[int, Any]:
+    from llvmlite import binding
+
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     target = binding.Target.from_default_triple()
-    return target.create_target_machine(jit=True, codemodel="jitdefault")
+    machine = target.create_target_machine(jit=True, codemodel="jitdefault")
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
+    engine.add_object_file(binding.ObjectFileRef.from_data(object_file))
+    engine.finalize_object()
+    return engine.get_function_address(_SYMBOL), engine
