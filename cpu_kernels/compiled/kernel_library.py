@@ -1,7 +1,7 @@
 """The compiled kernels, loaded from the cache or compiled when they are missing there.
 
-Loading takes some 50 microseconds and needs no compiler: Numba and LLVM, which take longer to import
-than a small model to load, and half its memory, are imported only to compile.
+Loading one takes some 50 microseconds and needs no compiler: Numba and LLVM, which take longer to
+import than a small model to load, and half its memory, are imported only to compile.
 """
 
 import ctypes

@@ -9,24 +9,26 @@ import numpy as np
 
 from slipstream.cpu_kernels.compiled.machine_code import MachineCode
 
-_HEADER = np.dtype(
-    [("ident", "S16"), ("kind", "<u2"), ("machine", "<u2"), ("version", "<u4"), ("entry", "<u8")]
-    + [("segments_at", "<u8"), ("sections_at", "<u8"), ("flags", "<u4"), ("header_bytes", "<u2")]
-    + [("segment_bytes", "<u2"), ("num_segments", "<u2"), ("section_bytes", "<u2")]
-    + [("num_sections", "<u2"), ("names_in", "<u2")]
+
+def _layout(fields: str) -> np.dtype:
+    """A record of little-endian fields, each `name:dtype`."""
+    return np.dtype([tuple(field.split(":")) for field in fields.split()])
+
+
+_HEADER = _layout(
+    "ident:S16 kind:<u2 machine:<u2 version:<u4 entry:<u8 segments_at:<u8 sections_at:<u8 "
+    "flags:<u4 header_bytes:<u2 segment_bytes:<u2 num_segments:<u2 section_bytes:<u2 "
+    "num_sections:<u2 names_in:<u2"
 )
-_SECTION = np.dtype(
-    [("name", "<u4"), ("kind", "<u4"), ("flags", "<u8"), ("address", "<u8"), ("at", "<u8")]
-    + [("size", "<u8"), ("link", "<u4"), ("info", "<u4"), ("align", "<u8"), ("entry_size", "<u8")]
+_SECTION = _layout(
+    "name:<u4 kind:<u4 flags:<u8 address:<u8 at:<u8 size:<u8 link:<u4 info:<u4 align:<u8 "
+    "entry_size:<u8"
 )
-_SYMBOL = np.dtype(
-    [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8")]
-    + [("size", "<u8")]
-)
-_RELOCATION = np.dtype([("at", "<u8"), ("kind", "<u4"), ("symbol", "<u4"), ("addend", "<i8")])
+_SYMBOL = _layout("name:<u4 info:u1 other:u1 section:<u2 value:<u8 size:<u8")
+_RELOCATION = _layout("at:<u8 kind:<u4 symbol:<u4 addend:<i8")
 _X86_64 = 62
 _SYMBOLS, _RELOCATIONS, _ALLOCATED = 2, 4, 2
-_UNDEFINED, _COMMON = 0, 0xFFF2
+_UNDEFINED = 0
 _ADDRESS_64, _DISTANCE_64 = 1, 24
 
 
