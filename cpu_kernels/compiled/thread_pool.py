@@ -2,12 +2,15 @@
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
 from slipstream.cpu_kernels.compiled.call import Call
 from slipstream.cpu_kernels.compiled.kernel_library import load_kernel
-from slipstream.cpu_kernels.compiled.worker_state import LIMIT, new_state
+from slipstream.cpu_kernels.compiled.worker_state import LIMIT, new_state, new_worker
 
 
 class ThreadPool:
@@ -19,6 +22,7 @@ class ThreadPool:
         self._address = self._state.ctypes.data
         self._in_use = threading.Lock()
         self._own = threading.local()
+        self._spare: deque[np.ndarray] = deque()  # states for calls that get no help
         self._wake = threading.Condition()
         self._num_asleep = 0
         self._workers: list[threading.Thread] = []
@@ -31,7 +35,8 @@ class ThreadPool:
         if self._process != os.getpid():  # a fork has no workers
             self._process, self._workers, self._num_asleep = os.getpid(), [], 0
             self._in_use, self._wake = threading.Lock(), threading.Condition()
-            self._state[:] = 0  # nor may what it has of the parent's op run here
+            self._state = new_state()  # what is left of the parent's op is not for this one
+            self._address = self._state.ctypes.data
         with self._in_use:
             self.num_threads = num_threads
             self._state[LIMIT // 8] = num_threads - 1
@@ -48,7 +53,7 @@ class ThreadPool:
         if captured is not None:
             captured.append(call)
         if not self._in_use.acquire(blocking=False):
-            call.run(self._own_state())
+            self._run_alone(call)
             return
         try:
             if self._num_asleep:
@@ -71,19 +76,23 @@ class ThreadPool:
                 before.extend(calls)
 
     def _work(self, rank: int) -> None:
-        work = load_kernel("work_sharing.work")
+        work, own = load_kernel("work_sharing.work"), new_worker(rank)
         while True:
-            work.call(self._address, rank)
+            work.call(self._address, own.ctypes.data)
             with self._wake:
                 self._num_asleep += 1
-                self._wake.wait()
+                if not self._in_use.locked():  # else this call came before it could know of us
+                    self._wake.wait()
                 self._num_asleep -= 1
 
-    def _own_state(self) -> int:
-        """Address of a state that only this thread knows: it runs all items itself."""
-        if not hasattr(self._own, "state"):
-            self._own.state = new_state()
-        return int(self._own.state.ctypes.data)
+    def _run_alone(self, call: Call) -> None:
+        """Run a call with a state that no worker knows: this thread runs all items itself."""
+        try:
+            state = self._spare.pop()
+        except IndexError:
+            state = new_state()
+        call.run(state.ctypes.data)
+        self._spare.append(state)
 
 
 POOL = ThreadPool()

@@ -11,12 +11,20 @@ from slipstream.cpu_kernels.compiled.buffers import aligned_empty
 
 _LINE_BYTES = 64  # each word has a cache line of its own
 # Byte offsets of the words: see above; items that are done; the op's number; what an item is called
-# with; items in all; workers of a rank below the limit may help.
-TICKET, DONE, OP, FUNCTION, RECORD, NUM_ITEMS, LIMIT = (_LINE_BYTES * line for line in range(7))
+# with; items in all; workers of a rank below the limit may help; the scratch of the op's caller.
+TICKET, DONE, OP, FUNCTION, RECORD, NUM_ITEMS, LIMIT, SCRATCH = (
+    _LINE_BYTES * line for line in range(8)
+)
+RANK, WORKER_SCRATCH = 0, 8  # byte offsets of what each worker has for itself
 
 
 def new_state() -> np.ndarray:
     """A state in which nothing is to be done."""
-    state = aligned_empty(LIMIT + _LINE_BYTES).view(np.int64)
+    state = aligned_empty(SCRATCH + _LINE_BYTES).view(np.int64)
     state[:] = 0
     return state
+
+
+def new_worker(rank: int) -> np.ndarray:
+    """What a worker has for itself: its rank, and its scratch as `borrow` keeps it."""
+    return np.array([rank, 0, 0], np.int64)

@@ -1,4 +1,4 @@
-"""Records, arrays and numbers at addresses; memory for a while; bit casts."""
+"""Records, arrays and numbers at addresses; bit casts."""
 
 from typing import Any
 
@@ -10,10 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
-from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
-
 _WORD = ir.IntType(64)
-_POINTER = ir.IntType(8).as_pointer()
 
 
 def record_at(layout: np.dtype) -> Any:
@@ -76,37 +73,6 @@ def address_of(_context, array):
         return builder.ptrtoint(data, _WORD)
 
     return types.int64(array), generate
-
-
-@intrinsic
-def allocate(_context, num_bytes):
-    """Address of fresh memory, on whose start nothing can be relied; `release` it."""
-
-    def generate(_context, builder, _signature, values):
-        kind = ir.FunctionType(_POINTER, [_WORD])
-        function = cgutils.get_or_insert_function(builder.module, kind, "malloc")
-        return builder.ptrtoint(builder.call(function, values), _WORD)
-
-    return types.int64(types.int64), generate
-
-
-@intrinsic
-def release(_context, address):
-    """Give back what `allocate` gave."""
-
-    def generate(context, builder, _signature, values):
-        kind = ir.FunctionType(ir.VoidType(), [_POINTER])
-        function = cgutils.get_or_insert_function(builder.module, kind, "free")
-        builder.call(function, [builder.inttoptr(values[0], _POINTER)])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), generate
-
-
-@kernel(inline="always")
-def aligned(address):
-    """The first start of a cache line from an address on."""
-    return (address + 63) & ~63
 
 
 @intrinsic

@@ -7,19 +7,17 @@ import numpy as np
 from slipstream.cpu_kernels.compiled.instruction_set import chosen_instruction_set
 from slipstream.cpu_kernels.compiled.kernels.addresses import (
     address_of,
-    aligned,
-    allocate,
     array_at,
     floats_at,
     ints_at,
     load_half,
     record_at,
-    release,
 )
 from slipstream.cpu_kernels.compiled.kernels.attention_tile import (
     MOST_QUERIES,
     TILE_QUERIES,
     WIDE,
+    WIDE_INT8,
     exp_and_sum,
     prefetch_bytes,
     score_keys,
@@ -28,6 +26,7 @@ from slipstream.cpu_kernels.compiled.kernels.attention_tile import (
 )
 from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 from slipstream.cpu_kernels.compiled.kernels.pack_rows import quantize_row
+from slipstream.cpu_kernels.compiled.kernels.scratch import borrow
 from slipstream.cpu_kernels.compiled.kernels.vector import LANES
 from slipstream.cpu_kernels.compiled.kernels.work_sharing import item_function, run_items
 from slipstream.cpu_kernels.compiled.records import ATTENTION
@@ -84,7 +83,7 @@ def _row_and_head(query, first_row, kv_head, group):
 
 
 @kernel()
-def _tile(item, record):
+def _tile(item, record, scratch):
     """Some queries of one sequence and key/value head: (row, head) pairs, heads first."""
     r = _record_at(record)
     kv = _kv_at(r.kv)
@@ -107,9 +106,9 @@ def _tile(item, record):
         start = min(start, first_key[first_row + (first_query + i) // group])
     base = start // page_size * page_size  # scores are of whole pages
     num_keys = -(-(end - base) // page_size) * page_size
-    space = allocate(4 * num_queries * (2 * num_dims + num_keys) + 64)
-    sums = floats_at(aligned(space), (num_queries, num_dims))  # first the queries
-    weights_at = aligned(space) + 4 * num_queries * num_dims
+    sums_at = borrow(scratch, 4 * num_queries * (2 * num_dims + num_keys))
+    sums = floats_at(sums_at, (num_queries, num_dims))  # first the queries
+    weights_at = sums_at + 4 * num_queries * num_dims
     weights = floats_at(weights_at, (num_queries, num_keys))
     packed_at = weights_at + 4 * num_queries * num_keys  # the queries as scoring wants them
     q = floats_at(r.q, (num_rows, r.num_heads, num_dims))
@@ -133,7 +132,6 @@ def _tile(item, record):
         m, h = _row_and_head(first_query + i, first_row, kv_head, group)
         for d in range(num_dims):
             out[m, h, d] = sums[i, d] / totals[i]
-    release(space)
 
 
 @kernel()
@@ -162,9 +160,11 @@ def _score(queries, packed_at, kv, kv_head, page_table, base, scores):
         i = 0
         while i < page_size:
             if kv.is_int8:
+                wide = i + LANES * WIDE_INT8 <= page_size
                 score_keys_int8(
                     _INSTRUCTION_SET,
                     num_queries,
+                    wide,
                     keys_at + 4 * i,
                     ahead,
                     4 * page_size,
@@ -175,7 +175,7 @@ def _score(queries, packed_at, kv, kv_head, page_table, base, scores):
                     scores_at + 4 * i,
                     4 * num_keys,
                 )
-                i += LANES
+                i += LANES * WIDE_INT8 if wide else LANES
             else:
                 wide = i + LANES * WIDE <= page_size
                 score_keys(

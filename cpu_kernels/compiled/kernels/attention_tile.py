@@ -30,6 +30,7 @@ from slipstream.cpu_kernels.compiled.panel_format import GROUPS
 TILE_QUERIES = 6  # of a tile among others; with WIDE they fill the 32 registers of AVX-512
 MOST_QUERIES = 7  # of a tile alone: reading the keys once is worth a register too many
 WIDE = 4  # vectors of 16 keys or dimensions that the inner loops take at a time, if they can
+WIDE_INT8 = 2  # vectors of 16 int8 keys, each with sums in int32 beside those in float32
 _KEY_OFFSET = 128.0  # int8 keys are stored unsigned
 
 
@@ -108,6 +109,7 @@ def score_keys_int8(
     _context,
     instruction_set,
     num_queries,
+    is_wide,
     keys,
     ahead,
     key_stride,
@@ -118,27 +120,33 @@ def score_keys_int8(
     scores,
     score_stride,
 ):
-    """As `score_keys` for 16 keys in int8.
+    """As `score_keys` for keys in int8.
 
     instruction_set : a literal
-    keys       : address of (D / 4, 16) words of 4 dimensions, rows `key_stride` bytes apart
-    key_scales : address of (D / 32, 16) float16, rows `scale_stride` bytes apart
+    is_wide    : whether n is WIDE_INT8, else 1
+    keys       : address of (D / 4, 16n) words of 4 dimensions, rows `key_stride` bytes apart
+    key_scales : address of (D / 32, 16n) float16, rows `scale_stride` bytes apart
     queries    : address of D / 32 packed blocks of `num_queries` rows, see packed_rows
     """
     isa = INSTRUCTION_SETS[instruction_set.literal_value]
 
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
         e = Emitter(builder, isa)
-        for num_rows in _cases(builder, values[1]):
-            _emit_scores_int8(e, num_rows, *values[2:])
+        _, num_queries, is_wide, *places = values
+        for num_rows in _cases(builder, num_queries):
+            with builder.if_else(is_wide) as widths:
+                for width, num_vectors in zip(widths, (WIDE_INT8, 1), strict=True):
+                    with width:
+                        _emit_scores_int8(e, num_rows, num_vectors, *places)
         return context.get_dummy_value()
 
-    return types.void(instruction_set, *[types.int64] * 10), generate
+    return types.void(instruction_set, types.int64, types.boolean, *[types.int64] * 9), generate
 
 
 def _emit_scores_int8(
     e: Emitter,
     num_queries: int,
+    num_vectors: int,
     keys: ir.Value,
     ahead: ir.Value,
     key_stride: ir.Value,
@@ -149,24 +157,29 @@ def _emit_scores_int8(
     scores: ir.Value,
     score_stride: ir.Value,
 ) -> None:
-    totals = _accumulators(e, num_queries, 1)
+    totals = _accumulators(e, num_queries, num_vectors)
     with e.loop(num_blocks) as b:
         query = e.address(queries, e.times(b, 4 * BLOCK_WORDS * num_queries))
 
         def word(index: int, r: int) -> ir.Value:
             return e.address(query, 4 * (index * num_queries + r))
 
-        dots = [e.ints(0)] * num_queries
+        dots = [[e.ints(0)] * num_vectors for _ in totals]
         for g in range(GROUPS):
             row = e.address(keys, e.builder.mul(e.address(e.times(b, GROUPS), g), key_stride))
-            _prefetch(e, e.address(row, ahead), 4 * LANES)
-            key = e.load(BYTES, row)
-            dots = [e.dot4(dot, key, e.splat_bytes4(word(g, r))) for r, dot in enumerate(dots)]
-        scale = e.load_floats("f16", e.address(key_scales, e.builder.mul(b, scale_stride)))
-        for r, (total,) in enumerate(totals):
+            _prefetch(e, e.address(row, ahead), 4 * LANES * num_vectors)
+            parts = [e.load(BYTES, e.address(row, 4 * LANES * n)) for n in range(num_vectors)]
+            for r, sums in enumerate(dots):
+                four = e.splat_bytes4(word(g, r))
+                sums[:] = [e.dot4(dot, part, four) for dot, part in zip(sums, parts, strict=True)]
+        scales_at = e.address(key_scales, e.builder.mul(b, scale_stride))
+        scales = [e.load_floats("f16", e.address(scales_at, 2 * LANES * n)) for n in range(num_vectors)]
+        for r, (row_totals, sums) in enumerate(zip(totals, dots, strict=True)):
             offset = e.mul(e.splat_f32(word(SUM, r)), e.floats(-_KEY_OFFSET))
-            value = e.fma(e.to_float(dots[r]), e.splat_f32(word(SCALE, r)), offset)
-            total.set(e.fma(value, scale, total.get()))
+            query_scale = e.splat_f32(word(SCALE, r))
+            for total, dot, scale in zip(row_totals, sums, scales, strict=True):
+                value = e.fma(e.to_float(dot), query_scale, offset)
+                total.set(e.fma(value, scale, total.get()))
     _store_scores(e, totals, scores, score_stride)
 
 

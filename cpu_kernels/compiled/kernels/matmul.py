@@ -34,6 +34,7 @@ from slipstream.cpu_kernels.compiled.weight import (
     ROWS,
     TILES,
 )
+from slipstream.cpu_kernels.compiled.worker_state import SCRATCH
 
 _ROW_BLOCK_BYTES = 256 << 10  # packed rows that stay in a core's cache while panels pass by
 _PANEL_GROUP_BYTES = 128 << 10  # panels that stay there while tiles of rows pass by
@@ -52,7 +53,7 @@ def matmul(state: Any, record: Any) -> None:
     tiles = num_tiles(r.num_rows)
     if r.num_rows < _FEWEST_SHARED_ROWS:
         for t in range(tiles):
-            pack_tile(t, record)
+            pack_tile(t, record, state + SCRATCH)
     else:
         run_items(state, item_function(pack_tile), record, tiles)
     parts = words_at(r.parts, (r.num_parts, PART_WORDS))
@@ -87,7 +88,7 @@ def _num_chunks(part, num_threads):
 
 
 @kernel()
-def _panels_times_rows(item, record):
+def _panels_times_rows(item, record, _scratch):
     """Items of the same panels follow one another, so that the panels stay in the cache."""
     r = _record_at(record)
     parts = words_at(r.parts, (r.num_parts, PART_WORDS))

@@ -9,15 +9,13 @@ from numba.extending import intrinsic
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS
 from slipstream.cpu_kernels.compiled.kernels.addresses import (
     address_of,
-    aligned,
-    allocate,
     floats_at,
     record_at,
-    release,
 )
 from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 from slipstream.cpu_kernels.compiled.kernels.gated_row import gated_row
 from slipstream.cpu_kernels.compiled.kernels.norm_row import norm_row
+from slipstream.cpu_kernels.compiled.kernels.scratch import borrow
 from slipstream.cpu_kernels.compiled.kernels.vector import F32, I8, I32, LANES, Emitter, F32x16
 from slipstream.cpu_kernels.compiled.packed_rows import (
     AS_IS,
@@ -74,7 +72,7 @@ def packed_form(r: Any, form: Any) -> tuple[int, int]:
 
 
 @kernel()
-def pack_tile(t: Any, record: Any) -> None:
+def pack_tile(t: Any, record: Any, scratch: Any) -> None:
     """Pack tile t of the rows that a matmul's source makes of its x.
 
     NaN or infinity makes the block's scale NaN or infinite, so it shows in every product.
@@ -86,11 +84,11 @@ def pack_tile(t: Any, record: Any) -> None:
     quantised_at, quantised_bytes = packed_form(r, QUANTISED)
     floats_from, float_bytes = packed_form(r, FLOAT)
     tile = floats_at(floats_from + first * float_bytes, (columns, TILE_ROWS[size]))
-    space = allocate(4 * columns + 64) if r.source != AS_IS else 0
+    space = borrow(scratch, 4 * columns) if r.source != AS_IS else 0
     for i in range(TILE_ROWS[size]):
         row = floats_at(r.x + 4 * (first + i) * width, (width,))
         if r.source != AS_IS:
-            made = floats_at(aligned(space), (columns,))
+            made = floats_at(space, (columns,))
             if r.source == NORM:
                 norm_row(row, floats_at(r.norm_weight, (columns,)), r.eps, made)
             else:
@@ -102,8 +100,6 @@ def pack_tile(t: Any, record: Any) -> None:
         if r.forms & FLOAT:
             for c in range(columns):
                 tile[c, i] = row[c]
-    if r.source != AS_IS:
-        release(space)
 
 
 @intrinsic

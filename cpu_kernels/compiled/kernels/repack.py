@@ -29,7 +29,7 @@ def repack(quant_type: str) -> Any:
     """The kernel for a quantisation."""
 
     @kernel()
-    def fill(item, record):
+    def fill(item, record, _scratch):
         r = _record_at(record)
         first = item * r.panels_an_item
         for p in range(first, min(first + r.panels_an_item, r.num_panels)):

@@ -5,11 +5,9 @@ from typing import Any
 import numpy as np
 
 from slipstream.cpu_kernels.compiled.kernels.addresses import (
-    allocate,
     floats_at,
     ints_at,
     record_at,
-    release,
     round_f32,
     store_byte,
     store_half,
@@ -17,6 +15,7 @@ from slipstream.cpu_kernels.compiled.kernels.addresses import (
 )
 from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 from slipstream.cpu_kernels.compiled.kernels.norm_row import norm_row
+from slipstream.cpu_kernels.compiled.kernels.scratch import borrow
 from slipstream.cpu_kernels.compiled.kernels.work_sharing import item_function, run_items
 from slipstream.cpu_kernels.compiled.records import ROTATE_AND_STORE
 from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS, KV_LAYOUT
@@ -35,15 +34,14 @@ def rotate_and_store(state: Any, record: Any) -> None:
 
 
 @kernel()
-def _rows(item, record):
+def _rows(item, record, scratch):
     r = _record_at(record)
     kv = _kv_at(r.kv)
     num_kv_heads, size = kv.num_heads, kv.head_size
     width = (r.num_heads + 2 * num_kv_heads) * size
     page_ids, offsets = ints_at(r.page_ids, (r.num_rows,)), ints_at(r.offsets, (r.num_rows,))
     out = floats_at(r.out, (r.num_rows, r.num_heads, size))
-    space = allocate(4 * size)
-    key = floats_at(space, (size,))
+    key = floats_at(borrow(scratch, 4 * size), (size,))
     for m in range(item * _ROWS_AN_ITEM, min((item + 1) * _ROWS_AN_ITEM, r.num_rows)):
         row = floats_at(r.qkv + 4 * m * width, (width,))
         cos = floats_at(r.cos + 4 * m * r.half, (r.half,))
@@ -62,7 +60,6 @@ def _rows(item, record):
                 _store_int8(key, value, kv, page * num_kv_heads + h, offset)
             else:
                 _store_float16(key, value, kv, page * num_kv_heads + h, offset)
-    release(space)
 
 
 @kernel()

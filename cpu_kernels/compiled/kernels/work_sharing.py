@@ -20,22 +20,25 @@ from slipstream.cpu_kernels.compiled.worker_state import (
     LIMIT,
     NUM_ITEMS,
     OP,
+    RANK,
     RECORD,
+    SCRATCH,
     TICKET,
+    WORKER_SCRATCH,
 )
 
 _program_at = record_at(PROGRAM)
 _LEFT = (1 << 32) - 1
 
-_PATIENCE = 20_000  # looks of about 25 ns: 0.5 ms, longer than the gap between two steps
+_PATIENCE = 80_000  # looks of about 25 ns: 2 ms, longer than the gap between two steps
 _X86_PAUSE = "llvm.x86.sse2.pause"
 _WORD = ir.IntType(64)
-_FUNCTION = ir.FunctionType(ir.VoidType(), [_WORD, _WORD])
+_FUNCTION = ir.FunctionType(ir.VoidType(), [_WORD] * 3)
 
 
 @kernel()
 def run_items(state, function, record, num_items):
-    """Run function(item, record) for 0 .. num_items - 1 on this thread and the workers of `state`.
+    """Run function(item, record, scratch) for 0 .. num_items - 1 on this thread and the workers of `state`.
 
     function : what `item_function` returned
     """
@@ -46,22 +49,25 @@ def run_items(state, function, record, num_items):
     op = load_word(state + OP) + 1
     store_word(state + OP, op)
     store_word(state + TICKET, (op << 32) | num_items)
-    while take_item(state):
+    while take_item(state, state + SCRATCH):
         pass
     while load_word(state + DONE) < num_items:
         pause()
 
 
 @kernel()
-def take_item(state):
-    """Run the next item, if there is one; False when none is left."""
+def take_item(state, scratch):
+    """Run the next item, if there is one; False when none is left.
+
+    scratch : of the thread that calls, see `borrow`
+    """
     ticket = load_word(state + TICKET)
     while ticket & _LEFT:
         seen = compare_exchange(state + TICKET, ticket, ticket - 1)
         if seen == ticket:
             # The op can't end before this item: its words below stay what they are.
             item = load_word(state + NUM_ITEMS) - (ticket & _LEFT)
-            call_address(load_word(state + FUNCTION), (item, load_word(state + RECORD)))
+            call_address(load_word(state + FUNCTION), (item, load_word(state + RECORD), scratch))
             add_word(state + DONE, 1)
             return True
         ticket = seen
@@ -69,11 +75,15 @@ def take_item(state):
 
 
 @kernel()
-def work(state, rank):
-    """A worker's turn: run items until there were none for some time."""
+def work(state, own):
+    """A worker's turn: run items until there were none for some time.
+
+    own : address of its rank and its scratch, see worker_state
+    """
+    rank, scratch = load_word(own + RANK), own + WORKER_SCRATCH
     looks = 0
     while looks < _PATIENCE and rank < load_word(state + LIMIT):
-        if take_item(state):
+        if take_item(state, scratch):
             looks = 0
         else:
             looks += 1
@@ -91,8 +101,8 @@ def run_program(state, record):
 
 @intrinsic
 def item_function(_context, body):
-    """Address of body(item, record), for `run_items`."""
-    signature = types.void(types.int64, types.int64)
+    """Address of body(item, record, scratch), for `run_items`."""
+    signature = types.void(*[types.int64] * 3)
 
     def generate(context, builder, _signature, _values):
         body.dispatcher.compile(signature.args)
