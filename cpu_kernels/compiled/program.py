@@ -1,4 +1,4 @@
-"""Ops that were run once, to be run again without Python between them."""
+"""Ops that run without Python between them, as often as wanted."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 class Program:
-    """Calls in their order; a replay reads and writes the same arrays."""
+    """Calls in their order; each replay reads and writes the same arrays."""
 
     def __init__(self, calls: list[Call]) -> None:
         self._call = Call.of(
@@ -26,12 +26,12 @@ class Program:
         )
 
     def replay(self) -> None:
-        """Run all calls again."""
+        """Run all calls."""
         POOL.run(self._call)
 
 
 def capture(run: Callable[[], Result]) -> tuple[Result, Program]:
-    """What `run` returns, and the ops that it called on this thread, to be replayed."""
+    """What `run` returns, and the ops that it called on this thread, none of which has run yet."""
     with POOL.capturing() as calls:
         result = run()
     return result, Program(calls)

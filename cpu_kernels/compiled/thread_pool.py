@@ -52,6 +52,7 @@ class ThreadPool:
         captured = getattr(self._own, "captured", None)
         if captured is not None:
             captured.append(call)
+            return
         if not self._in_use.acquire(blocking=False):
             self._run_alone(call)
             return
@@ -65,15 +66,13 @@ class ThreadPool:
 
     @contextmanager
     def capturing(self) -> Iterator[list[Call]]:
-        """The calls that this thread runs meanwhile, in their order."""
+        """What this thread would run meanwhile, in its order, instead of running it."""
         before = getattr(self._own, "captured", None)
         calls = self._own.captured = []
         try:
             yield calls
         finally:
             self._own.captured = before
-            if before is not None:
-                before.extend(calls)
 
     def _work(self, rank: int) -> None:
         work, own = load_kernel("work_sharing.work"), new_worker(rank)

@@ -94,8 +94,8 @@ class Head:
         )
 
     def logits(self, step: ForwardPass, x: np.ndarray) -> np.ndarray:
-        """(W, V) of the step's wanted rows."""
-        return step.linear(step.wanted(x), self.output, "logits", norm=self.norm)
+        """(W, V) of the wanted rows x (W, C)."""
+        return step.linear(x, self.output, "logits", norm=self.norm)
 
 
 def head_name(names: Container[str]) -> str:

@@ -16,8 +16,8 @@ from slipstream.runtime.models.workspace import Workspace
 class ForwardPass:
     """The ops of one forward over M rows; ARCHITECTURE.md has the shape letters.
 
-    A model computes with these methods alone, so that what they do can be done again for a later
-    step of the same shape (see `StepRunner`).
+    A model computes with these methods alone, so that they can be collected before they run, and
+    run again for a later step of the same shape (see `StepRunner`).
     """
 
     def __init__(
@@ -103,8 +103,7 @@ class ForwardPass:
         return out.reshape(self.num_rows, -1)
 
     def wanted(self, x: np.ndarray) -> np.ndarray:
-        """The rows of x whose logits are asked for, (W, C)."""
-        if len(self._inputs.wanted) == self.num_rows:
-            return x
-        rows: np.ndarray = x[self._inputs.wanted]  # such a step is never captured
+        """The rows of x (M, C) whose logits are asked for, (W, C)."""
+        span = self._inputs.wanted_span
+        rows: np.ndarray = x[self._inputs.wanted if span is None else span]
         return rows

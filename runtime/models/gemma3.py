@@ -78,6 +78,8 @@ class Gemma3:
                 scale=self._query_scale,
                 window=None if sees_all else c.sliding_window,
             )
+            if layer_id + 1 == c.num_layers:  # of the other rows only keys and values count
+                x, attended = step.wanted(x), step.wanted(attended)
             projected = step.linear(attended, layer.attention.output, "projected")
             step.add_normed(x, projected, layer.attention_post_norm)
 

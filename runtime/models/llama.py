@@ -49,10 +49,13 @@ class Llama:
         """Logits (W, V) of the wanted rows; the keys and values of all rows go to the cache."""
         c = self.config
         x = step.embed(self._embedding)
-        for attention_norm, attention, feed_forward_norm, feed_forward in self._layers:
+        for layer_id, layer in enumerate(self._layers):
+            attention_norm, attention, feed_forward_norm, feed_forward = layer
             attended = attention.attend(
                 step, x, attention_norm, self._rope, scale=c.head_size**-0.5
             )
+            if layer_id + 1 == c.num_layers:  # of the other rows only keys and values count
+                x, attended = step.wanted(x), step.wanted(attended)
             step.add_linear(x, attended, attention.output)
             inner = feed_forward.inner(step, x, feed_forward_norm)
             step.add_linear(x, inner, feed_forward.down, activation="silu")

@@ -15,7 +15,8 @@ _Make = Callable[[StepBatch, Placement], np.ndarray]
 class StepInputs:
     """Arrays made from a batch and its places; `renew` makes them again, where they are.
 
-    wanted : rows, as in the batch; not renewed, since only steps that want all are replayed
+    wanted      : rows, as in the batch; not renewed, since only steps that want all are replayed
+    wanted_span : the same where they follow one another, else None
     """
 
     def __init__(self, batch: StepBatch, placement: Placement) -> None:
@@ -24,6 +25,7 @@ class StepInputs:
         self._made: list[tuple[np.ndarray, _Make]] = []
         self.num_rows = len(batch.tokens)
         self.wanted = batch.wanted
+        self.wanted_span = _span(batch.wanted)
         self.pages = self.array(lambda _, placed: placed.pages)
         self.offsets = self.array(lambda _, placed: placed.offsets)
 
@@ -45,3 +47,10 @@ class StepInputs:
         """Fill all arrays for another step of the same shape."""
         for array, make in self._made:
             array[...] = make(batch, placement)
+
+
+def _span(rows: np.ndarray) -> slice | None:
+    if not len(rows):
+        return slice(0, 0)
+    first, end = int(rows[0]), int(rows[-1]) + 1
+    return slice(first, end) if end - first == len(rows) else None

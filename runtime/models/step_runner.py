@@ -1,4 +1,4 @@
-"""Runs steps; one of a shape that came before is run again without Python between its ops."""
+"""Runs steps: first all their ops are collected, which steps of one shape share, then they run."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from slipstream.runtime.models.step_inputs import StepInputs
 from slipstream.runtime.models.workspace import Workspace
 from slipstream.runtime.step_batch import StepBatch
 
-_MOST_ROWS = 64  # of a step that is captured: in larger ones Python takes no noticeable share
+_MOST_ROWS = 64  # of a step that is kept: in larger ones Python takes no noticeable share
 _MOST_CAPTURED = 64  # shapes; a capture of 180 ops takes some 0.1 MB
 
 _Shape = tuple[int, int, int]  # M, R, S: what the shapes of all inputs follow from
@@ -58,11 +58,14 @@ class StepRunner:
             return known.logits
         inputs = StepInputs(batch, placement)
         step = ForwardPass(inputs, self._cache, self._backend, self._workspace)
-        if self._capture is None or not can_replay:
+        if self._capture is None or inputs.wanted_span is None:
             return self._model.forward(step)
         logits: np.ndarray
         buffers = self._workspace.num_buffers_made
         logits, program = self._capture(lambda: self._model.forward(step))
+        program.replay()
+        if not can_replay:
+            return logits
         if self._workspace.num_buffers_made > buffers:
             self._captured.clear()  # else each would keep the buffers that were outgrown
         self._captured[shape] = _CapturedStep(inputs=inputs, program=program, logits=logits)

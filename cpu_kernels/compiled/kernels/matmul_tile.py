@@ -135,6 +135,8 @@ def _add_block(
         e.prefetch(e.address(planes, _PREFETCH_BYTES + line))
     halves = BLOCK_COLUMNS // form.sub_block
     for half in range(halves):
+        if half:
+            e.keep_order()
         dots = [e.ints(0)] * len(totals)
         for group in range(half * GROUPS // halves, (half + 1) * GROUPS // halves):
             weights = _unpack(e, form, planes, group)

@@ -90,6 +90,13 @@ class Emitter:
         function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
         self.builder.call(function, [pointer, *(ir.Constant(I32, n) for n in (0, 3, 1))])
 
+    def keep_order(self) -> None:
+        """Let LLVM move no memory access across this place; emits no instruction.
+
+        It likes to load early, and what does not fit the registers then goes through memory.
+        """
+        self.builder.fence("acq_rel", targetscope="singlethread")
+
     def splat(self, scalar: ir.Value) -> ir.Value:
         """All 16 lanes equal to `scalar` (32 bits)."""
         kind = ir.VectorType(scalar.type, LANES)
