@@ -173,7 +173,9 @@ def _emit_scores_int8(
                 four = e.splat_bytes4(word(g, r))
                 sums[:] = [e.dot4(dot, part, four) for dot, part in zip(sums, parts, strict=True)]
         scales_at = e.address(key_scales, e.builder.mul(b, scale_stride))
-        scales = [e.load_floats("f16", e.address(scales_at, 2 * LANES * n)) for n in range(num_vectors)]
+        scales = [
+            e.load_floats("f16", e.address(scales_at, 2 * LANES * n)) for n in range(num_vectors)
+        ]
         for r, (row_totals, sums) in enumerate(zip(totals, dots, strict=True)):
             offset = e.mul(e.splat_f32(word(SUM, r)), e.floats(-_KEY_OFFSET))
             query_scale = e.splat_f32(word(SCALE, r))

@@ -38,7 +38,7 @@ _FUNCTION = ir.FunctionType(ir.VoidType(), [_WORD] * 3)
 
 @kernel()
 def run_items(state, function, record, num_items):
-    """Run function(item, record, scratch) for 0 .. num_items - 1 on this thread and the workers of `state`.
+    """Run function(item, record, scratch) for 0 .. num_items - 1, with the workers of `state`.
 
     function : what `item_function` returned
     """
