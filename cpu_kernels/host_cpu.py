@@ -18,9 +18,9 @@ _IDENTITY_LINES = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU p
 
 
 def host_features(cpuinfo: Path = _CPUINFO) -> frozenset[str]:
-    """The features that the host has and its system allows, in LLVM's names.
+    """The features that the host has and its system allows.
 
-    Empty where neither the system nor LLVM knows them.
+    Those that this package asks for have LLVM's names. Empty where neither system nor LLVM knows.
     """
     fields = _fields(cpuinfo)
     for name in _FEATURE_LINES:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from slipstream.cpu_kernels.compiled import kernel_cache
-from slipstream.cpu_kernels.compiled.kernel_cache import kernel_cache_dir, read_object, write_object
+from slipstream.cpu_kernels.compiled.kernel_cache import kernel_cache_dir, read_code, write_code
 from slipstream.cpu_kernels.compiled.kernel_library import load_kernel
 
 PROGRAM = """
 import sys
 from slipstream.cpu_kernels.compiled.dot_rate import dots
-print(dots(3), "numba" in sys.modules)
+print(dots(3), "llvmlite.binding" in sys.modules)
 """
 
 
@@ -32,23 +32,23 @@ def start(folder: Path) -> tuple[list[str], str]:
     return done.stdout.split(), done.stderr
 
 
-def the_object(folder: Path) -> Path:
+def the_code(folder: Path) -> Path:
     return next(folder.rglob("dot_rate.dots.code"))
 
 
 def test_a_kernel_is_compiled_once(tmp_path: Path) -> None:
     (result, compiles), warning = start(tmp_path)
     assert (compiles, warning) == ("True", "")
-    written = the_object(tmp_path).stat().st_mtime_ns
+    written = the_code(tmp_path).stat().st_mtime_ns
     assert start(tmp_path) == ([result, "False"], "")
-    assert the_object(tmp_path).stat().st_mtime_ns == written
+    assert the_code(tmp_path).stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize("keep", [0, 20, -1])
 def test_a_damaged_kernel_is_compiled_again(tmp_path: Path, keep: int) -> None:
     """Run as it is, it would crash."""
     (result, _), _ = start(tmp_path)
-    kept = the_object(tmp_path)
+    kept = the_code(tmp_path)
     good = kept.read_bytes()
     kept.write_bytes(good[:keep] if keep >= 0 else good[:500] + b"\xcc" * 200 + good[700:])
     (again, compiles), warning = start(tmp_path)
@@ -60,7 +60,7 @@ def test_a_damaged_kernel_is_compiled_again(tmp_path: Path, keep: int) -> None:
 
 def test_a_kernel_says_nothing_of_where_it_was_compiled(tmp_path: Path) -> None:
     start(tmp_path)
-    assert str(Path(__file__).parents[1]).encode() not in the_object(tmp_path).read_bytes()
+    assert str(Path(__file__).parents[1]).encode() not in the_code(tmp_path).read_bytes()
 
 
 def test_a_folder_that_is_only_readable_serves(
@@ -73,12 +73,12 @@ def test_a_folder_that_is_only_readable_serves(
         raise PermissionError(13, "Permission denied")
 
     try:
-        write_object("some", b"code")
+        write_code("some", b"code")
         monkeypatch.setattr(os, "access", lambda *_: False)
         monkeypatch.setattr(kernel_cache.tempfile, "TemporaryFile", refused)
         kernel_cache_dir.cache_clear()
-        assert read_object("some") == b"code"
-        assert read_object("other") is None
+        assert read_code("some") == b"code"
+        assert read_code("other") is None
     finally:
         kernel_cache_dir.cache_clear()
 
@@ -97,7 +97,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     kernel_cache._warn.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match="No space left on device"):
-            write_object("some", b"code")
+            write_code("some", b"code")
         assert list(folder.iterdir()) == []
     finally:
         kernel_cache_dir.cache_clear()

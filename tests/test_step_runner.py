@@ -1,4 +1,4 @@
-"""A step of a shape that came before is replayed: nothing shows it but the time."""
+"""A step of a shape that came before is kept and run again: nothing shows it but the time."""
 
 import gc
 import weakref
@@ -23,7 +23,7 @@ def decoded(runner: TinyRunner, prompt: list[int], tokens: list[int]) -> list[np
 
 
 def count_forwards(runner: TinyRunner, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Rows of each step that goes through the model from now on; replayed ones do not."""
+    """Rows of each step that goes through the model from now on; kept ones do not."""
     rows: list[int] = []
     forward = runner.model.forward
 
@@ -36,19 +36,19 @@ def count_forwards(runner: TinyRunner, monkeypatch: pytest.MonkeyPatch) -> list[
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_replayed_steps_give_what_fresh_ones_give(
+def test_kept_steps_give_what_fresh_ones_give(
     architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner = TinyRunner.of(architecture, QuantType.Q4_K, "numba")
     prompt, tokens = list(range(5, 75)), list(range(20, 90))  # over a page's end and any window
-    replayed = decoded(runner, prompt, tokens)
+    first = decoded(runner, prompt, tokens)
     rows = count_forwards(runner, monkeypatch)
     again = decoded(runner, prompt, tokens)
-    assert rows == [len(prompt)]  # which is too long to be captured
+    assert rows == [len(prompt)]  # which is too long to be kept
     monkeypatch.setattr(runner.step_runner, "_capture", None)
     fresh = decoded(runner, prompt, tokens)
     assert rows.count(1) == len(tokens)
-    for one, two, three in zip(replayed, again, fresh, strict=True):
+    for one, two, three in zip(first, again, fresh, strict=True):
         np.testing.assert_array_equal(one, three)
         np.testing.assert_array_equal(two, three)
 
@@ -85,13 +85,13 @@ def test_trees_of_one_shape_keep_their_own_branches() -> None:
 
 
 def test_few_shapes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_runner, "_MOST_CAPTURED", 3)
+    monkeypatch.setattr(step_runner, "_MOST_KEPT", 3)
     runner = TinyRunner.of("llama", QuantType.Q4_K, "numba")
-    runner.step_runner._captured.clear()
+    runner.step_runner._kept.clear()
     slot = runner.cache.open()
     for length in (1, 2, 3, 1, 4):
         runner.forward(StepBatch.linear([(slot, 0, list(range(length)))], range(length)))
-    kept = [shape[0] for shape in runner.step_runner._captured]
+    kept = [shape[0] for shape in runner.step_runner._kept]
     assert kept == [3, 1, 4]
     runner.cache.close(slot)
 

@@ -35,6 +35,7 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_worker_does_not_sleep_while_a_call_runs(turns: list[int]) -> None:
     """The call may have looked for sleepers just before this one lay down."""
     pool = ThreadPool()
+    pool.num_threads = 2
     with pool._in_use:
         threading.Thread(target=pool._work, args=(0,), daemon=True).start()
         wait_until(lambda: len(turns) > 20)
@@ -42,6 +43,17 @@ def test_a_worker_does_not_sleep_while_a_call_runs(turns: list[int]) -> None:
     before = len(turns)
     time.sleep(0.05)
     assert len(turns) == before
+
+
+def test_a_worker_that_is_not_wanted_sleeps_through_calls(turns: list[int]) -> None:
+    pool = ThreadPool()
+    pool.resize(3)
+    pool.resize(2)
+    with pool._in_use:
+        before = len(turns)
+        time.sleep(0.05)
+        assert pool._num_asleep == 1
+        assert len(turns) > before  # the wanted one looks for work
 
 
 def test_a_call_wakes_who_sleeps(turns: list[int]) -> None:

@@ -49,7 +49,7 @@ def kernel_cache_dir() -> Path | None:
     return folder
 
 
-def read_object(name: str) -> bytes | None:
+def read_code(name: str) -> bytes | None:
     """The machine code kept as `name`; None when there is none, or a damaged one."""
     folder = kernel_cache_dir()
     if folder is None:
@@ -68,7 +68,7 @@ def read_object(name: str) -> bytes | None:
     return None
 
 
-def write_object(name: str, code: bytes) -> None:
+def write_code(name: str, code: bytes) -> None:
     """Keep machine code as `name`; a disk that is full or can't be written is only told."""
     folder = kernel_cache_dir()
     if folder is None:

@@ -1,7 +1,7 @@
 """The compiled kernels, loaded from the cache or compiled when they are missing there.
 
 Loading one takes some 50 microseconds and needs no compiler: Numba and LLVM, which take longer to
-import than a small model to load, and half its memory, are imported only to compile.
+import than a small model to load, and 150 MB, are imported only to compile.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from slipstream.cpu_kernels.compiled.kernel_cache import read_object, write_object
+from slipstream.cpu_kernels.compiled.kernel_cache import read_code, write_code
 from slipstream.cpu_kernels.compiled.machine_code import MachineCode
 
 _SYMBOL = "slipstream_kernel"
@@ -48,10 +48,10 @@ def load_kernel(name: str, *key: str | int) -> Kernel:
 @cache
 def _load(name: str, *key: str | int) -> Kernel:
     file_name = "-".join([name, *map(str, key)])
-    stored = read_object(file_name)
+    stored = read_code(file_name)
     if stored is None:
         stored = _compile(name, *key)
-        write_object(file_name, stored)
+        write_code(file_name, stored)
     if stored.startswith(_LINKED):
         address, owner = MachineCode.from_bytes(stored[len(_LINKED) :]).place()
     else:

@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 class Program:
-    """Calls in their order; each replay reads and writes the same arrays."""
+    """Calls in their order; each run reads and writes the same arrays."""
 
     def __init__(self, calls: list[Call]) -> None:
         self._call = Call.of(
@@ -25,7 +25,7 @@ class Program:
             num_calls=len(calls),
         )
 
-    def replay(self) -> None:
+    def run(self) -> None:
         """Run all calls."""
         POOL.run(self._call)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from slipstream.cpu_kernels.compiled.call import Call
 from slipstream.cpu_kernels.compiled.kernel_library import load_kernel
-from slipstream.cpu_kernels.compiled.worker_state import LIMIT, new_state, new_worker
+from slipstream.cpu_kernels.compiled.worker_state import LIMIT, new_state, new_worker_state
 
 
 class ThreadPool:
@@ -66,7 +66,7 @@ class ThreadPool:
 
     @contextmanager
     def capturing(self) -> Iterator[list[Call]]:
-        """What this thread would run meanwhile, in its order, instead of running it."""
+        """The calls that this thread makes meanwhile, in their order; none of them runs."""
         before = getattr(self._own, "captured", None)
         calls = self._own.captured = []
         try:
@@ -75,12 +75,13 @@ class ThreadPool:
             self._own.captured = before
 
     def _work(self, rank: int) -> None:
-        work, own = load_kernel("work_sharing.work"), new_worker(rank)
+        work, own = load_kernel("work_sharing.work"), new_worker_state(rank)
         while True:
             work.call(self._address, own.ctypes.data)
             with self._wake:
                 self._num_asleep += 1
-                if not self._in_use.locked():  # else this call came before it could know of us
+                # A call that runs now may have counted the sleepers before us.
+                if rank >= self.num_threads - 1 or not self._in_use.locked():
                     self._wake.wait()
                 self._num_asleep -= 1
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from slipstream.cpu_kernels.compiled.buffers import aligned_empty
 
-_LINE_BYTES = 64  # each word has a cache line of its own
+_LINE_BYTES = 64  # each word has a cache line of its own; a scratch is an address and its bytes
 # Byte offsets of the words: see above; items that are done; the op's number; what an item is called
 # with; items in all; workers of a rank below the limit may help; the scratch of the op's caller.
 TICKET, DONE, OP, FUNCTION, RECORD, NUM_ITEMS, LIMIT, SCRATCH = (
@@ -25,6 +25,6 @@ def new_state() -> np.ndarray:
     return state
 
 
-def new_worker(rank: int) -> np.ndarray:
+def new_worker_state(rank: int) -> np.ndarray:
     """What a worker has for itself: its rank, and its scratch as `borrow` keeps it."""
     return np.array([rank, 0, 0], np.int64)

@@ -120,7 +120,7 @@ class KVCache:
             stored = self._sequences[slot]
             stored.pages.extend(self._free.pop() for _ in range(needed[slot]))
             stored.num_new = count
-        # One width for all steps: those of one shape can then be replayed.
+        # One width for all steps: those of one shape can then be run again.
         tables = np.zeros((len(counts), self.num_pages), np.int32)
         for row, slot in zip(tables, counts, strict=True):
             pages = self._sequences[slot].pages

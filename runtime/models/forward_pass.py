@@ -45,7 +45,7 @@ class ForwardPass:
         activation: str | None = None,
         bias: np.ndarray | None = None,
     ) -> np.ndarray:
-        """h @ weight.T + bias into the buffer `name`, (M, N); h is x, normed or gated."""
+        """h @ weight.T + bias into the buffer `name`, (rows of x, N); h is x, normed or gated."""
         out = self._workspace.take(name, x.shape[0], weight.rows)
         self._ops.matmul(x, weight, norm=norm, activation=activation, bias=bias, out=out)
         return out

@@ -15,7 +15,7 @@ _Make = Callable[[StepBatch, Placement], np.ndarray]
 class StepInputs:
     """Arrays made from a batch and its places; `renew` makes them again, where they are.
 
-    wanted      : rows, as in the batch; not renewed, since only steps that want all are replayed
+    wanted      : rows, as in the batch; not renewed, since only steps that want all are kept
     wanted_span : the same where they follow one another, else None
     """
 

@@ -15,14 +15,14 @@ from slipstream.runtime.models.workspace import Workspace
 from slipstream.runtime.step_batch import StepBatch
 
 _MOST_ROWS = 64  # of a step that is kept: in larger ones Python takes no noticeable share
-_MOST_CAPTURED = 64  # shapes; a capture of 180 ops takes some 0.1 MB
+_MOST_KEPT = 64  # shapes; a step of 180 ops takes some 0.1 MB
 
 _Shape = tuple[int, int, int]  # M, R, S: what the shapes of all inputs follow from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _CapturedStep:
-    """The ops of a step as the backend captured them, and the arrays that they read and wrote."""
+class _KeptStep:
+    """The ops of a step, and the arrays that they read and write."""
 
     inputs: StepInputs
     program: Any
@@ -38,7 +38,7 @@ class StepRunner:
         self._backend = backend
         self._workspace = Workspace()
         self._capture = getattr(backend.ops, "capture", None)  # not every backend can
-        self._captured: OrderedDict[_Shape, _CapturedStep] = OrderedDict()
+        self._kept: OrderedDict[_Shape, _KeptStep] = OrderedDict()
 
     def logits(self, batch: StepBatch) -> np.ndarray:
         """Logits (W, V) of the batch's wanted rows, valid until the next step.
@@ -49,26 +49,27 @@ class StepRunner:
         placement = self._cache.place(batch)
         num_rows, most_new = placement.everything.mask.shape
         shape = (num_rows, most_new, len(placement.everything.past))
-        can_replay = self._capture is not None and len(batch.wanted) == num_rows <= _MOST_ROWS
-        known = self._captured.get(shape) if can_replay else None
+        is_kept = self._capture is not None and len(batch.wanted) == num_rows <= _MOST_ROWS
+        known = self._kept.get(shape) if is_kept else None
         if known is not None:
-            self._captured.move_to_end(shape)
+            self._kept.move_to_end(shape)
             known.inputs.renew(batch, placement)
-            known.program.replay()
+            known.program.run()
             return known.logits
         inputs = StepInputs(batch, placement)
         step = ForwardPass(inputs, self._cache, self._backend, self._workspace)
         if self._capture is None or inputs.wanted_span is None:
+            # Rows that lie apart are copied, which must wait for the ops that compute them.
             return self._model.forward(step)
         logits: np.ndarray
         buffers = self._workspace.num_buffers_made
         logits, program = self._capture(lambda: self._model.forward(step))
-        program.replay()
-        if not can_replay:
+        program.run()
+        if not is_kept:
             return logits
         if self._workspace.num_buffers_made > buffers:
-            self._captured.clear()  # else each would keep the buffers that were outgrown
-        self._captured[shape] = _CapturedStep(inputs=inputs, program=program, logits=logits)
-        if len(self._captured) > _MOST_CAPTURED:
-            self._captured.popitem(last=False)
+            self._kept.clear()  # else each would keep the buffers that were outgrown
+        self._kept[shape] = _KeptStep(inputs=inputs, program=program, logits=logits)
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
         return logits

@@ -148,6 +148,7 @@ def _score(queries, packed_at, kv, kv_head, page_table, base, scores):
             for r in range(num_queries):
                 columns[d, r] = queries[r, d]
     num_keys = scores.shape[1]
+    widest = LANES * (WIDE_INT8 if kv.is_int8 else WIDE)
     scales_at = _scales_at(kv, kv.key_scales, page_table, base, kv_head)
     for j in range(0, num_keys, page_size):
         keys_at = _page_at(kv, kv.keys, page_table, base + j, kv_head)
@@ -159,8 +160,8 @@ def _score(queries, packed_at, kv, kv_head, page_table, base, scores):
             ahead = _page_at(kv, kv.values, page_table, base, kv_head) - keys_at
         i = 0
         while i < page_size:
+            wide = i + widest <= page_size
             if kv.is_int8:
-                wide = i + LANES * WIDE_INT8 <= page_size
                 score_keys_int8(
                     _INSTRUCTION_SET,
                     num_queries,
@@ -175,9 +176,7 @@ def _score(queries, packed_at, kv, kv_head, page_table, base, scores):
                     scores_at + 4 * i,
                     4 * num_keys,
                 )
-                i += LANES * WIDE_INT8 if wide else LANES
             else:
-                wide = i + LANES * WIDE <= page_size
                 score_keys(
                     num_queries,
                     wide,
@@ -189,7 +188,7 @@ def _score(queries, packed_at, kv, kv_head, page_table, base, scores):
                     scores_at + 4 * i,
                     4 * num_keys,
                 )
-                i += LANES * WIDE if wide else LANES
+            i += widest if wide else LANES
 
 
 @kernel()

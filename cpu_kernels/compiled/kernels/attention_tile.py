@@ -30,7 +30,7 @@ from slipstream.cpu_kernels.compiled.panel_format import GROUPS
 TILE_QUERIES = 6  # of a tile among others; with WIDE they fill the 32 registers of AVX-512
 MOST_QUERIES = 7  # of a tile alone: reading the keys once is worth a register too many
 WIDE = 4  # vectors of 16 keys or dimensions that the inner loops take at a time, if they can
-WIDE_INT8 = 2  # vectors of 16 int8 keys, each with sums in int32 beside those in float32
+WIDE_INT8 = 2  # as WIDE for int8 keys, which have sums in int32 beside those in float32
 _KEY_OFFSET = 128.0  # int8 keys are stored unsigned
 
 
@@ -63,21 +63,25 @@ def score_keys(
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
         num_queries, is_wide, *places = values
         e = Emitter(builder, INSTRUCTION_SETS["plain"])
-        for num_rows in _cases(builder, num_queries):
-            with builder.if_else(is_wide) as widths:
-                for width, num_vectors in zip(widths, (WIDE, 1), strict=True):
-                    with width:
-                        _emit_scores(e, num_rows, num_vectors, *places)
+        for num_rows, num_vectors in _cases(builder, num_queries, is_wide, WIDE):
+            _emit_scores(e, num_rows, num_vectors, *places)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.boolean, *[types.int64] * 7), generate
 
 
-def _cases(builder: ir.IRBuilder, num_queries: ir.Value) -> Iterator[int]:
-    """Each number of queries that a tile can have; what is emitted meanwhile is for that one."""
+def _cases(
+    builder: ir.IRBuilder, num_queries: ir.Value, is_wide: ir.Value, widest: int
+) -> Iterator[tuple[int, int]]:
+    """Each (number of queries, of vectors) of a tile; what is emitted meanwhile is for those."""
     for count in range(1, MOST_QUERIES + 1):
-        with builder.if_then(builder.icmp_signed("==", num_queries, ir.Constant(I64, count))):
-            yield count
+        with (
+            builder.if_then(builder.icmp_signed("==", num_queries, ir.Constant(I64, count))),
+            builder.if_else(is_wide) as widths,
+        ):
+            for width, num_vectors in zip(widths, (widest, 1), strict=True):
+                with width:
+                    yield count, num_vectors
 
 
 def _emit_scores(
@@ -133,11 +137,8 @@ def score_keys_int8(
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
         e = Emitter(builder, isa)
         _, num_queries, is_wide, *places = values
-        for num_rows in _cases(builder, num_queries):
-            with builder.if_else(is_wide) as widths:
-                for width, num_vectors in zip(widths, (WIDE_INT8, 1), strict=True):
-                    with width:
-                        _emit_scores_int8(e, num_rows, num_vectors, *places)
+        for num_rows, num_vectors in _cases(builder, num_queries, is_wide, WIDE_INT8):
+            _emit_scores_int8(e, num_rows, num_vectors, *places)
         return context.get_dummy_value()
 
     return types.void(instruction_set, types.int64, types.boolean, *[types.int64] * 9), generate
@@ -290,13 +291,11 @@ def weigh_values(
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, given: Any) -> ir.Value:
         e = Emitter(builder, INSTRUCTION_SETS["plain"])
         num_queries, is_wide, is_int8, *places = given
-        for num_rows in _cases(builder, num_queries):
-            with builder.if_else(is_wide) as widths:
-                for width, num_vectors in zip(widths, (WIDE, 1), strict=True):
-                    with width, builder.if_else(is_int8) as kinds:
-                        for kind, form in zip(kinds, (_INT8_VALUES, _HALF_VALUES), strict=True):
-                            with kind:
-                                _emit_weighted_sums(e, num_rows, num_vectors, form, *places)
+        for num_rows, num_vectors in _cases(builder, num_queries, is_wide, WIDE):
+            with builder.if_else(is_int8) as kinds:
+                for kind, form in zip(kinds, (_INT8_VALUES, _HALF_VALUES), strict=True):
+                    with kind:
+                        _emit_weighted_sums(e, num_rows, num_vectors, form, *places)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.boolean, types.boolean, *[types.int64] * 10), generate

@@ -5,6 +5,8 @@ are left to fill in: addresses, and distances that are known once the sections s
 Source: System V ABI, AMD64 supplement, table 4.9 (relocation types).
 """
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from slipstream.cpu_kernels.compiled.machine_code import MachineCode
@@ -33,7 +35,10 @@ _ADDRESS_64, _DISTANCE_64 = 1, 24
 
 
 def link(object_file: bytes, symbol: str) -> MachineCode | None:
-    """The code with `symbol` as its entry; None for an object that is not ELF for x86-64."""
+    """The code with `symbol` as its entry; None for an object that is not ELF for x86-64.
+
+    Raises ValueError for a relocation that is not among those that Numba's objects have.
+    """
     if object_file[:6] != b"\x7fELF\x02\x01":
         return None
     header = np.frombuffer(object_file, _HEADER, 1)[0]
@@ -50,32 +55,49 @@ def link(object_file: bytes, symbol: str) -> MachineCode | None:
     def name_of(one: np.void) -> str:
         return names[int(one["name"]) :].split(b"\0", 1)[0].decode()
 
+    own, library = _resolve(object_file, sections, symbols, starts, image, name_of)
     entry = next(one for one in symbols if name_of(one) == symbol)
+    return MachineCode(
+        image=bytes(image),
+        entry=starts[int(entry["section"])] + int(entry["value"]),
+        own_addresses=own,
+        library_addresses=library,
+    )
+
+
+def _resolve(
+    object_file: bytes,
+    sections: np.ndarray,
+    symbols: np.ndarray,
+    starts: Mapping[int, int],
+    image: bytearray,
+    name_of: Callable[[np.void], str],
+) -> tuple[tuple[int, ...], tuple[tuple[int, str], ...]]:
+    """Fill in what is known; returns the places of addresses that are not, see `MachineCode`."""
     own: list[int] = []
-    foreign: list[tuple[int, str]] = []
+    library: list[tuple[int, str]] = []
     for section in sections[sections["kind"] == _RELOCATIONS]:
         start = starts.get(int(section["info"]))
         if start is None:  # of a section that is not there at run time
             continue
         for one in _entries(object_file, section, _RELOCATION):
             place, target = start + int(one["at"]), symbols[one["symbol"]]
-            if target["section"] == _UNDEFINED:
-                foreign.append((place, name_of(target)))
+            kind, addend = one["kind"], int(one["addend"])
+            undefined = target["section"] == _UNDEFINED
+            if kind not in (_ADDRESS_64, _DISTANCE_64) or (
+                undefined and (kind != _ADDRESS_64 or addend)
+            ):
+                raise ValueError(f"linking: unknown relocation {kind} with addend {addend}")
+            if undefined:
+                library.append((place, name_of(target)))
                 continue
-            value = starts[int(target["section"])] + int(target["value"]) + int(one["addend"])
-            if one["kind"] == _ADDRESS_64:
+            value = starts[int(target["section"])] + int(target["value"]) + addend
+            if kind == _ADDRESS_64:
                 own.append(place)
-            elif one["kind"] == _DISTANCE_64:
-                value -= place
             else:
-                raise ValueError(f"linking: unknown relocation {one['kind']} of {symbol}")
+                value -= place
             image[place : place + 8] = value.to_bytes(8, "little", signed=True)
-    return MachineCode(
-        image=bytes(image),
-        entry=starts[int(entry["section"])] + int(entry["value"]),
-        own=tuple(own),
-        foreign=tuple(foreign),
-    )
+    return tuple(own), tuple(library)
 
 
 def _laid_out(object_file: bytes, sections: np.ndarray) -> tuple[bytearray, dict[int, int]]:

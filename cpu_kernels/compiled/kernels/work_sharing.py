@@ -38,7 +38,9 @@ _FUNCTION = ir.FunctionType(ir.VoidType(), [_WORD] * 3)
 
 @kernel()
 def run_items(state, function, record, num_items):
-    """Run function(item, record, scratch) for 0 .. num_items - 1, with the workers of `state`.
+    """Run function(item, record, scratch) for 0 .. num_items - 1.
+
+    This thread and the workers of `state` share them, each with its own scratch.
 
     function : what `item_function` returned
     """
