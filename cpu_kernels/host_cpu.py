@@ -1,10 +1,12 @@
 """What the host's processor is and can do, asked without loading a compiler where that can be."""
 
+import platform
 from functools import cache
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
-_FEATURE_LINES = ("flags", "Features")  # on x86 and on Arm
+# The line that lists features, by architecture. An emulator may show another processor's lines.
+_FEATURE_LINES = {"x86_64": "flags", "aarch64": "Features"}
 # Linux's names of features that LLVM calls otherwise.
 _LLVM_NAMES = {
     "avx_vnni": "avxvnni",
@@ -22,10 +24,9 @@ def host_features(cpuinfo: Path = _CPUINFO) -> frozenset[str]:
 
     Those that this package asks for have LLVM's names. Empty where neither system nor LLVM knows.
     """
-    fields = _fields(cpuinfo)
-    for name in _FEATURE_LINES:
-        if name in fields:
-            return frozenset(_LLVM_NAMES.get(each, each) for each in fields[name].split())
+    listed = _fields(cpuinfo).get(_FEATURE_LINES.get(platform.machine(), ""))
+    if listed is not None:
+        return frozenset(_LLVM_NAMES.get(each, each) for each in listed.split())
     from llvmlite import binding
 
     try:

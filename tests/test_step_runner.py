@@ -84,6 +84,20 @@ def test_trees_of_one_shape_keep_their_own_branches() -> None:
     runner.cache.close(slot)
 
 
+def test_a_batch_can_be_run_again() -> None:
+    """Another one of its shape in between writes into arrays of the kept step alone."""
+    runner = TinyRunner.of("llama", QuantType.Q4_K, "numba")
+    runner.step_runner._kept.clear()
+    slot = runner.cache.open()
+    first, second = (
+        StepBatch.tree(slot, 0, [11, 12, 13], parents) for parents in ([-1, 0, 1], [-1, 0, 0])
+    )
+    want = [runner.forward(batch).copy() for batch in (first, second)]
+    again = [runner.forward(batch).copy() for batch in (first, second)]
+    np.testing.assert_array_equal(again, want)
+    runner.cache.close(slot)
+
+
 def test_few_shapes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_runner, "_MOST_KEPT", 3)
     runner = TinyRunner.of("llama", QuantType.Q4_K, "numba")

@@ -1,6 +1,7 @@
 """Which byte instructions kernels use, chosen from what the host can run."""
 
 import os
+import platform
 from dataclasses import dataclass
 from functools import cache
 
@@ -58,8 +59,10 @@ def runnable() -> tuple[str, ...]:
 def chosen_instruction_set() -> str:
     """The best that this host can run, or what SLIPSTREAM_INSTRUCTION_SET names.
 
-    Raises ValueError when the host can't run that one.
+    Raises ValueError when the host can't run that one, or none: LLVM's float16 needs f16c on x86.
     """
+    if platform.machine() == "x86_64" and "f16c" not in host_features():
+        raise ValueError("this CPU lacks f16c, which all kernels need; x86 has it since 2012")
     named = os.environ.get(ENVIRONMENT)
     try:
         return checked(named or runnable()[0])

@@ -47,7 +47,7 @@ class MachineCode:
         Raises OSError where the system lets no memory become executable.
         """
         libc = ctypes.CDLL(None, use_errno=True)
-        memory = mmap.mmap(-1, len(self.image))
+        memory = mmap.mmap(-1, len(self.image), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         memory[:] = self.image
         view = ctypes.c_char.from_buffer(memory)
         base = ctypes.addressof(view)

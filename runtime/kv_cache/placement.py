@@ -82,7 +82,7 @@ def _by_sequence(ancestors: np.ndarray, num_new: Sequence[int]) -> np.ndarray:
     """(M, M) over the step's rows to (M, R) over each row's own sequence."""
     num_rows, most_new = len(ancestors), max(num_new)
     if most_new == num_rows:
-        return ancestors
+        return ancestors.copy()  # steps that are kept write into it
     own = np.zeros((num_rows, most_new), np.bool_)
     start = 0
     for count in num_new:

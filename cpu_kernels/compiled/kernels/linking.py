@@ -5,6 +5,7 @@ are left to fill in: addresses, and distances that are known once the sections s
 Source: System V ABI, AMD64 supplement, table 4.9 (relocation types).
 """
 
+import os
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -35,11 +36,11 @@ _ADDRESS_64, _DISTANCE_64 = 1, 24
 
 
 def link(object_file: bytes, symbol: str) -> MachineCode | None:
-    """The code with `symbol` as its entry; None for an object that is not ELF for x86-64.
+    """The code with `symbol` as its entry; None unless it is ELF for x86-64, for a POSIX system.
 
     Raises ValueError for a relocation that is not among those that Numba's objects have.
     """
-    if object_file[:6] != b"\x7fELF\x02\x01":
+    if os.name != "posix" or object_file[:6] != b"\x7fELF\x02\x01":
         return None
     header = np.frombuffer(object_file, _HEADER, 1)[0]
     if header["machine"] != _X86_64:
