@@ -8,6 +8,7 @@ from slipstream.cpu_kernels.compiled.prepare import prepare, set_num_threads
 from slipstream.cpu_kernels.compiled.program import capture
 from slipstream.cpu_kernels.compiled.rms_norm import rms_norm
 from slipstream.cpu_kernels.compiled.rotate_and_store import rotate_and_store
+from slipstream.cpu_kernels.compiled.top_k import top_k
 from slipstream.cpu_kernels.compiled.weight import Weight, pack_weight, stack_weights, weight_bytes
 from slipstream.cpu_kernels.reference.dequantize import dequantize
 
@@ -24,6 +25,7 @@ __all__ = [
     "rotate_and_store",
     "set_num_threads",
     "stack_weights",
+    "top_k",
     "weight_bytes",
 ]
 

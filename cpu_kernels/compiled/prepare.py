@@ -13,6 +13,7 @@ _OPS = (
     "attention.attention",
     "rotate_and_store.rotate_and_store",
     "rms_norm.rms_norm",
+    "top_k.top_k",
     "work_sharing.work",
     "work_sharing.run_program",
 )

@@ -41,6 +41,9 @@ ROTATE_AND_STORE = _layout(
 # Of `rms_norm`: x, out (M, C), weight (C,) float32.
 RMS_NORM = _layout("x num_rows columns weight accumulate out", "eps")
 
+# Of `top_k`: x (M, C), out (M, k) float32; ids (M, k) int32.
+TOP_K = _layout("x num_rows columns k ids out")
+
 # Of `repack`: raw (16 num_panels, row_bytes), panels (num_panels, panel_bytes) uint8.
 REPACK = _layout("raw row_bytes panels num_panels panel_bytes panels_an_item")
 

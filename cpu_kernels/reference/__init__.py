@@ -9,6 +9,7 @@ from slipstream.cpu_kernels.reference.matmul import matmul
 from slipstream.cpu_kernels.reference.prepare import prepare, set_num_threads
 from slipstream.cpu_kernels.reference.rms_norm import rms_norm
 from slipstream.cpu_kernels.reference.rotate_and_store import rotate_and_store
+from slipstream.cpu_kernels.reference.top_k import top_k
 from slipstream.cpu_kernels.reference.weight import Weight, pack_weight, stack_weights, weight_bytes
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "rotate_and_store",
     "set_num_threads",
     "stack_weights",
+    "top_k",
     "weight_bytes",
 ]

@@ -149,6 +149,11 @@ class Emitter:
         """The float16 at `address` as a float32 scalar."""
         return self.builder.fpext(self.load(F16, address), F32)
 
+    def any_true(self, mask: ir.Value) -> ir.Value:
+        """Whether any of 16 comparisons holds, as one bit."""
+        bits = self.builder.bitcast(mask, ir.IntType(LANES))
+        return self.builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
     def max_float(self, a: ir.Value, b: ir.Value) -> ir.Value:
         """The larger of float32 lanes; `b` where `a` is NaN."""
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)

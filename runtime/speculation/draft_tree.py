@@ -1,0 +1,59 @@
+"""A tree of guesses at what follows a text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+ROOT = -1  # the parent of nodes that follow the text itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftTree:
+    """Nodes in an order in which parents come before their children.
+
+    tokens  : of each node
+    parents : node that each follows, or ROOT; siblings have different tokens
+    values  : estimated probability of each that it and all its ancestors will be accepted
+    """
+
+    tokens: tuple[int, ...] = ()
+    parents: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def children(self) -> dict[int, dict[int, int]]:
+        """Of each node that has any, and ROOT: its children's nodes by their tokens."""
+        found: dict[int, dict[int, int]] = {}
+        for node, (token, parent) in enumerate(zip(self.tokens, self.parents, strict=True)):
+            found.setdefault(parent, {})[token] = node
+        return found
+
+    def first(self, num_nodes: int) -> "DraftTree":
+        """The tree of the first nodes alone."""
+        return DraftTree(
+            tokens=self.tokens[:num_nodes],
+            parents=self.parents[:num_nodes],
+            values=self.values[:num_nodes],
+        )
+
+
+EMPTY = DraftTree()
+
+
+def accepted_path(tree: DraftTree, next_tokens: Sequence[int]) -> list[int]:
+    """The nodes that the target takes, from the root down.
+
+    next_tokens : the target's token after the text, then after each node; those of nodes that are
+                  not on the path do not matter
+    """
+    path: list[int] = []
+    node = ROOT
+    while True:
+        child = tree.children.get(node, {}).get(next_tokens[node + 1])
+        if child is None:
+            return path
+        path.append(child)
+        node = child

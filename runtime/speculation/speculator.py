@@ -1,0 +1,96 @@
+"""Decides, step by step, what is drafted for a request: SmartSpec's goodput on measured costs.
+
+Source: arXiv:2406.14066. Goodput is tokens a second: of all sizes of the tree, none included, the
+one with the most expected tokens for the expected time is taken.
+"""
+
+import time
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+
+from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
+from slipstream.runtime.speculation.draft_tree import EMPTY, ROOT, DraftTree
+from slipstream.runtime.speculation.drafter import Drafter
+from slipstream.runtime.speculation.step_costs import StepCosts
+from slipstream.runtime.speculation.tree_growth import Growth, grow_tree
+
+MOST_NODES = 31
+_LEAST_VALUE = 0.03  # a row costs more than so much of a step
+_LONGEST_REST = 16  # steps without drafting after drafts that were not worth it
+_NEWEST = 0.1  # weight of a new draft's time in the running mean
+
+
+class SpeculationState:
+    """What all requests of a model learn together; the engine's thread alone uses it."""
+
+    def __init__(self) -> None:
+        self.rates = AcceptanceRates()
+        self.costs = StepCosts()
+        self.draft_s = 0.0  # running mean time of growing a tree
+
+
+class Speculator:
+    """Drafts for one request and learns from what became of the drafts."""
+
+    def __init__(self, drafters: Sequence[Drafter], state: SpeculationState) -> None:
+        self._drafters = drafters
+        self._state = state
+        self._growth: Growth | None = None
+        self._rest = self._resting = 0
+        self.num_drafted = self.num_accepted = 0
+
+    def draft(self, text: Sequence[int], max_nodes: int) -> DraftTree:
+        """The tree to verify in the next step; empty when none is worth its time."""
+        self._growth = None
+        if max_nodes < 1 or not self._state.costs.known:
+            return EMPTY
+        if self._resting:
+            self._resting -= 1
+            return EMPTY
+        start = time.perf_counter()
+        self._growth = grow_tree(
+            self._drafters,
+            self._state.rates,
+            text,
+            max_nodes=min(max_nodes, MOST_NODES),
+            least_value=_LEAST_VALUE,
+        )
+        self._state.draft_s += _NEWEST * (time.perf_counter() - start - self._state.draft_s)
+        tree = self._growth.tree
+        size = self._best_size(tree.values)
+        if size:
+            self._rest = 0
+        else:
+            self._rest = min(2 * self._rest + 1, _LONGEST_REST)
+            self._resting = self._rest
+        self.num_drafted += size
+        return tree.first(size)
+
+    def observe(self, path: Sequence[int], target: Sequence[int]) -> None:
+        """The target has verified a draft.
+
+        path   : accepted nodes, from the root down
+        target : its tokens after the text and after each node of the path
+        """
+        self.num_accepted += len(path)
+        if self._growth is None:
+            return
+        for node, token in zip([ROOT, *path], target, strict=True):
+            for guess in self._growth.guesses.get(node, ()):
+                self._state.rates.observe(guess.kind, guess.token == token)
+
+    def learn(self, rows: Sequence[int], likeliest: np.ndarray, logits: np.ndarray) -> None:
+        """What the target finds likely after each row of a step, see `Drafter.observe`."""
+        for drafter in self._drafters:
+            drafter.observe(rows, likeliest, logits)
+
+    def _best_size(self, values: Sequence[float]) -> int:
+        costs, draft_s = self._state.costs, self._state.draft_s
+        best, best_goodput = 0, 1.0 / costs.seconds(1)
+        for size, expected in enumerate(accumulate(values, initial=1.0)):
+            goodput = expected / (costs.seconds(size + 1) + draft_s)
+            if size and goodput > best_goodput:
+                best, best_goodput = size, goodput
+        return best
