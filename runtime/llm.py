@@ -215,6 +215,7 @@ class LLM:
             max_length=min(context, limit),
             load_s=self._loaded.load_s,
             in_pieces=in_pieces,
+            speculator=self._loaded.speculation.speculator(),
         )
         self._loaded.engine.submit(generation)
         return TokenStream(generation, owner=self)

@@ -22,6 +22,7 @@ from slipstream.runtime.kv_cache import KVCache, pages_for
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.models import ModelConfig, head_name, load_model, read_model_config
 from slipstream.runtime.options import DEFAULT_KV, KV_DTYPES, Options
+from slipstream.runtime.speculation import Speculation, drafter_names
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
@@ -37,6 +38,7 @@ class Loaded:
     chat_template: ChatTemplate | None
     plan: Plan
     engine: Engine
+    speculation: Speculation
     load_s: float
 
 
@@ -105,6 +107,9 @@ def _load(path: Path, options: Options, backend_name: str, progress: Progress | 
         chat_template=chat_template,
         plan=plan,
         engine=engine,
+        speculation=Speculation(
+            drafter_names(options.speculate), backend.ops, tokenizer.vocab_size
+        ),
         load_s=time.perf_counter() - start,
     )
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.number_rule import SEED, NumberRule
+from slipstream.runtime.speculation import drafter_names
 
 # By the names that users know them by. q8_0 takes 53 % of the bytes of f16.
 KV_DTYPES = {"f16": "float16", "q8_0": "int8"}
@@ -41,11 +42,7 @@ class Options:
                 f"kv: expected one of auto, {', '.join(KV_DTYPES)}, how keys and values are "
                 f"stored; got {self.kv!r}"
             )
-        if self.speculate not in ("auto", "off", False):
-            raise OptionError(
-                f"speculate: this version decodes one token a step ('auto' or 'off'), "
-                f"got {self.speculate!r}"
-            )
+        drafter_names(self.speculate)  # raises where it names none
         if self.draft is not None:
             raise OptionError(
                 f"draft: speculative decoding is not in this version, so {self.draft!r} can't be "

@@ -10,6 +10,7 @@ import numpy as np
 from slipstream.runtime.completion import Completion, FinishReason, Piece, Timings
 from slipstream.runtime.engine.job import Job
 from slipstream.runtime.sampling import Sampler, StopMatcher, TokenLogprobs, top_logprobs
+from slipstream.runtime.speculation import EMPTY, ROOT, DraftTree, Speculator
 from slipstream.runtime.tokenizer import Tokenizer
 
 
@@ -25,10 +26,12 @@ class Generation(Job):
         max_length: int,
         load_s: float,
         in_pieces: bool = True,
+        speculator: Speculator | None = None,
     ) -> None:
         """max_length counts the prompt too; the prompt must be shorter.
 
-        in_pieces : False when nobody reads before the end, so that no token wakes a thread
+        in_pieces  : False when nobody reads before the end, so that no token wakes a thread
+        speculator : None to decode one token a step
         """
         super().__init__(list(prompt), max_length)
         self.events: queue.SimpleQueue[Piece | Completion | BaseException] = queue.SimpleQueue()
@@ -43,8 +46,10 @@ class Generation(Job):
         self._logprobs: list[TokenLogprobs] = []
         self._load_s = load_s
         self._in_pieces = in_pieces
+        self._speculator = speculator
         self._reused = 0
         self._steps = 0
+        self._sampled = 0
         self._start_s = self._first_token_s = 0.0
 
     def wanted(self, count: int) -> range:
@@ -60,17 +65,53 @@ class Generation(Job):
             return
         if not self._first_token_s:
             self._first_token_s = time.perf_counter()
-        row = logits[0, : self._sampler.vocab_size]  # some embeddings are padded beyond the tokens
+        fed = self.tokens[-1:]
+        token = self._take_next(logits[0])
+        if self._speculator is not None:
+            self._speculator.observe([], [token])
+            self._speculator.learn(fed, logits)
+
+    def draft(self) -> DraftTree:
+        if self._speculator is None:
+            return EMPTY
+        # Of the tokens that are left, one is the target's own.
+        return self._speculator.draft(self.tokens, self.max_length - len(self.tokens) - 1)
+
+    def verify(self, tree: DraftTree, logits: np.ndarray) -> list[int]:
+        assert self._speculator is not None
+        self._steps += 1
+        fed = [self.tokens[-1], *tree.tokens]
+        path: list[int] = []
+        target = [self._take_next(logits[0])]
+        while not self.finished:
+            node = tree.children.get(path[-1] if path else ROOT, {}).get(target[-1])
+            if node is None:
+                break
+            path.append(node)
+            target.append(self._take_next(logits[node + 1]))
+        self._speculator.observe(path, target)
+        self._speculator.learn(fed, logits)
+        return path
+
+    def took(self, num_rows: int, seconds: float) -> None:
+        if self._speculator is not None:
+            self._speculator.took(num_rows, seconds)
+
+    def _take_next(self, logits: np.ndarray) -> int:
+        """Sample the token after the last one, and append it unless it ends the text."""
+        row = logits[: self._sampler.vocab_size]  # some embeddings are padded beyond the tokens
         token = self._sampler.sample(row, self.tokens)
+        self._sampled += 1
         if token in self._end_ids:
             self._finish("stop")
-            return
+            return token
         self._emit(token, row)
         self.tokens.append(token)
         if self._stop.matched is not None:
             self._finish("stop")
         elif len(self.tokens) >= self.max_length:
             self._finish("length")
+        return token
 
     def fail(self, error: BaseException) -> None:
         self.finished = True
@@ -122,13 +163,14 @@ class Generation(Job):
                 prefill_s=first - start,
                 prefill_tokens=min(self.cached, self._num_prompt) - self._reused,
                 decode_s=now - first,
-                decode_tokens=max(0, self.cached - self._num_prompt),
+                decode_tokens=max(0, self._sampled - 1),
             ),
             stats={
                 "prompt_tokens": self._num_prompt,
                 "reused_tokens": self._reused,
                 "steps": self._steps,
                 "seed": self._sampler.seed,
+                **({} if self._speculator is None else self._speculator.stats()),
             },
             logprobs=tuple(self._logprobs),
         )

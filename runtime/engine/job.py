@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from slipstream.runtime.speculation import EMPTY, DraftTree
+
 LARGEST_CHUNK = 512  # rows of one sequence in a step
 
 
@@ -33,6 +35,10 @@ class Job(ABC):
         """Tokens that are not in the KV cache yet."""
         return len(self.tokens) - self.cached
 
+    def draft(self) -> DraftTree:
+        """Guesses at what follows the one pending token, to be verified with it."""
+        return EMPTY
+
     @abstractmethod
     def wanted(self, count: int) -> range:
         """Of the next `count` pending tokens, those whose logits the job wants."""
@@ -44,6 +50,16 @@ class Job(ABC):
     @abstractmethod
     def advance(self, logits: np.ndarray) -> None:
         """Take the logits (wanted, V) of a step; may append tokens or set `finished`."""
+
+    def verify(self, tree: DraftTree, logits: np.ndarray) -> list[int]:
+        """As `advance` after a step with a draft: logits (1 + nodes, V) of token and nodes.
+
+        Returns the accepted nodes, from the root down; their tokens are among those appended.
+        """
+        raise NotImplementedError
+
+    def took(self, num_rows: int, seconds: float) -> None:
+        """A step of this job's pending token and draft alone took so long."""
 
     @abstractmethod
     def fail(self, error: BaseException) -> None:

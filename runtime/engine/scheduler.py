@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slipstream.runtime.engine.job import LARGEST_CHUNK, Job
+from slipstream.runtime.speculation import EMPTY, DraftTree
 from slipstream.runtime.step_batch import StepBatch
 
 
@@ -30,14 +31,35 @@ class PrefillPace:
 
 @dataclass(frozen=True, slots=True)
 class ScheduledStep:
-    """A step, and for each job in it how many of its tokens and which wanted rows belong to it."""
+    """A step, and for each job in it how many of its tokens and which wanted rows belong to it.
+
+    tree : the draft of the one job, in a step that verifies one
+    """
 
     batch: StepBatch
     jobs: list[tuple[Job, int, slice]]
+    tree: DraftTree = EMPTY
+
+
+def _verification(job: Job, tree: DraftTree) -> ScheduledStep:
+    """The step of a pending token, which is the tree's root, and its draft."""
+    tokens = [job.tokens[-1], *tree.tokens]
+    parents = [-1, *(parent + 1 for parent in tree.parents)]
+    batch = StepBatch.tree(job.slot, job.cached, tokens, parents)
+    return ScheduledStep(batch, [(job, 1, slice(0, len(tokens)))], tree)
 
 
 def schedule(running: Sequence[Job], max_prefill_rows: int) -> ScheduledStep:
-    """All jobs with one token pending, and the first with more. `running` must not be empty."""
+    """All jobs with one token pending, and the first with more. `running` must not be empty.
+
+    A job that has the engine to itself may have a draft verified; with others beside it the step's
+    rows are spent on theirs.
+    """
+    if len(running) == 1 and running[0].num_pending == 1:
+        job = running[0]
+        tree = job.draft()
+        if tree:
+            return _verification(job, tree)
     chosen = [(job, 1) for job in running if job.num_pending == 1]
     prefill = next((job for job in running if job.num_pending > 1), None)
     if prefill is not None:

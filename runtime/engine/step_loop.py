@@ -83,16 +83,23 @@ class StepLoop:
                 except CacheFullError:
                     if not self._prefixes.evict_one():
                         raise
-                else:
-                    self._pace.observe(len(step.batch.tokens), time.perf_counter() - start)
-                    return logits
+                seconds = time.perf_counter() - start
+                self._pace.observe(len(step.batch.tokens), seconds)
+                if len(self._running) == 1 and step.jobs[0][1] == 1:
+                    step.jobs[0][0].took(len(step.batch.tokens), seconds)
+                return logits
 
     def _advance(self, step: ScheduledStep, logits: np.ndarray) -> None:
         for job, count, rows in step.jobs:
-            self._cache.commit(job.slot)
-            job.cached += count
             try:
-                job.advance(logits[rows])
+                if step.tree:
+                    path = job.verify(step.tree, logits)
+                    self._cache.commit(job.slot, [0, *(node + 1 for node in path)])
+                    job.cached += 1 + len(path)
+                else:
+                    self._cache.commit(job.slot)
+                    job.cached += count
+                    job.advance(logits[rows])
             except Exception as error:  # this job's own: a sampler that bans every token
                 job.fail(error)
             if job.finished:

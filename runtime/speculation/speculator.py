@@ -7,6 +7,7 @@ one with the most expected tokens for the expected time is taken.
 import time
 from collections.abc import Sequence
 from itertools import accumulate
+from types import ModuleType
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
 from slipstream.runtime.speculation.draft_tree import EMPTY, ROOT, DraftTree
 from slipstream.runtime.speculation.drafter import Drafter
 from slipstream.runtime.speculation.step_costs import StepCosts
+from slipstream.runtime.speculation.token_recycling import NUM_CANDIDATES
 from slipstream.runtime.speculation.tree_growth import Growth, grow_tree
 
 MOST_NODES = 31
@@ -25,7 +27,9 @@ _NEWEST = 0.1  # weight of a new draft's time in the running mean
 class SpeculationState:
     """What all requests of a model learn together; the engine's thread alone uses it."""
 
-    def __init__(self) -> None:
+    def __init__(self, ops: ModuleType) -> None:
+        """ops : of the backend that the target runs on"""
+        self.ops = ops
         self.rates = AcceptanceRates()
         self.costs = StepCosts()
         self.draft_s = 0.0  # running mean time of growing a tree
@@ -81,10 +85,21 @@ class Speculator:
             for guess in self._growth.guesses.get(node, ()):
                 self._state.rates.observe(guess.kind, guess.token == token)
 
-    def learn(self, rows: Sequence[int], likeliest: np.ndarray, logits: np.ndarray) -> None:
-        """What the target finds likely after each row of a step, see `Drafter.observe`."""
+    def learn(self, tokens: Sequence[int], logits: np.ndarray) -> None:
+        """What the target expects after each token of a step: logits (M, V)."""
+        ids = np.empty((len(tokens), NUM_CANDIDATES), np.int32)
+        largest = np.empty(ids.shape, np.float32)
+        self._state.ops.top_k(logits, NUM_CANDIDATES, ids=ids, out=largest)
         for drafter in self._drafters:
-            drafter.observe(rows, likeliest, logits)
+            drafter.observe(tokens, ids, largest)
+
+    def took(self, num_rows: int, seconds: float) -> None:
+        """A step of so many rows took so long."""
+        self._state.costs.observe(num_rows, seconds)
+
+    def stats(self) -> dict[str, int]:
+        """For `Completion.stats`."""
+        return {"drafted_tokens": self.num_drafted, "accepted_tokens": self.num_accepted}
 
     def _best_size(self, values: Sequence[float]) -> int:
         costs, draft_s = self._state.costs, self._state.draft_s

@@ -12,9 +12,13 @@ class StepCosts:
 
     def __init__(self) -> None:
         self._seconds: dict[int, float] = {}
+        self._seen: set[int] = set()
 
     def observe(self, num_rows: int, seconds: float) -> None:
         """A step of so many rows took so long."""
+        if num_rows not in self._seen:
+            self._seen.add(num_rows)  # the first step of a size is also prepared
+            return
         known = self._seconds.get(num_rows)
         if known is None:
             self._seconds[num_rows] = seconds

@@ -27,13 +27,14 @@ class TokenRecycling(Drafter):
         return None
 
     def guesses(self, token: int, state: None) -> list[Guess]:
-        candidates = self._candidates[token].tolist()
-        if candidates[0] < 0:
+        if token >= len(self._candidates):
             return []
+        candidates = self._candidates[token].tolist()
         lead = int(self._lead[token])
         return [
             Guess(candidate, ("recycling", rank * (len(_LEADS) + 1) + lead), _PRIORS[rank])
             for rank, candidate in enumerate(candidates)
+            if 0 <= candidate < len(self._candidates)  # embeddings may be padded beyond the tokens
         ]
 
     def observe(self, tokens: Sequence[int], likeliest: np.ndarray, logits: np.ndarray) -> None:
