@@ -18,8 +18,9 @@ from slipstream.runtime.speculation.step_costs import StepCosts
 from slipstream.runtime.speculation.token_recycling import NUM_CANDIDATES
 from slipstream.runtime.speculation.tree_growth import Growth, grow_tree
 
-MOST_NODES = 31
-_LEAST_VALUE = 0.03  # a row costs more than so much of a step
+# Rows of a step, with the pending token: few sizes, so that each is soon known and kept prepared.
+STEP_ROWS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
+_LEAST_VALUE = 0.02  # a row costs more than so much of a step
 _LONGEST_REST = 16  # steps without drafting after drafts that were not worth it
 _NEWEST = 0.1  # weight of a new draft's time in the running mean
 
@@ -58,7 +59,7 @@ class Speculator:
             self._drafters,
             self._state.rates,
             text,
-            max_nodes=min(max_nodes, MOST_NODES),
+            max_nodes=min(max_nodes, STEP_ROWS[-1] - 1),
             least_value=_LEAST_VALUE,
         )
         self._state.draft_s += _NEWEST * (time.perf_counter() - start - self._state.draft_s)
@@ -103,9 +104,12 @@ class Speculator:
 
     def _best_size(self, values: Sequence[float]) -> int:
         costs, draft_s = self._state.costs, self._state.draft_s
+        expected = list(accumulate(values, initial=1.0))  # tokens, by the draft's size
         best, best_goodput = 0, 1.0 / costs.seconds(1)
-        for size, expected in enumerate(accumulate(values, initial=1.0)):
-            goodput = expected / (costs.seconds(size + 1) + draft_s)
-            if size and goodput > best_goodput:
-                best, best_goodput = size, goodput
+        for rows in STEP_ROWS:
+            if rows > len(expected):
+                break
+            goodput = expected[rows - 1] / (costs.seconds(rows) + draft_s)
+            if goodput > best_goodput:
+                best, best_goodput = rows - 1, goodput
         return best
