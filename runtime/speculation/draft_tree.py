@@ -1,6 +1,5 @@
 """A tree of guesses at what follows a text."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,19 +40,3 @@ class DraftTree:
 
 
 EMPTY = DraftTree()
-
-
-def accepted_path(tree: DraftTree, next_tokens: Sequence[int]) -> list[int]:
-    """The nodes that the target takes, from the root down.
-
-    next_tokens : the target's token after the text, then after each node; those of nodes that are
-                  not on the path do not matter
-    """
-    path: list[int] = []
-    node = ROOT
-    while True:
-        child = tree.children.get(node, {}).get(next_tokens[node + 1])
-        if child is None:
-            return path
-        path.append(child)
-        node = child
