@@ -1,8 +1,5 @@
 """A step of a shape that came before is kept and run again: nothing shows it but the time."""
 
-import gc
-import weakref
-
 import numpy as np
 import pytest
 
@@ -110,17 +107,14 @@ def test_few_shapes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     runner.cache.close(slot)
 
 
-def test_outgrown_buffers_are_let_go() -> None:
-    """A captured step holds its buffers; when a larger step makes larger ones, it goes."""
+def test_kept_steps_share_their_buffers() -> None:
+    """Whatever their order: a kept step holds its own, and one for each size would be much."""
     tiny = TinyRunner.of("llama", QuantType.Q4_K, "numba")
     fresh = step_runner.StepRunner(tiny.model, tiny.cache, tiny.backend)
     slot = tiny.cache.open()
-    buffers = []
-    for length in range(1, 21):
+    bases = set()
+    for length in (1, 2, 64, 3):
         logits = fresh.logits(StepBatch.linear([(slot, 0, list(range(length)))], range(length)))
-        buffers.append(weakref.ref(logits.base))
-    del logits
-    gc.collect()
-    assert len({id(each) for each in buffers}) == 20  # each step made a larger one
-    assert [each() is not None for each in buffers] == [False] * 19 + [True]
+        bases.add(id(logits.base))
+    assert len(bases) == 1
     tiny.cache.close(slot)

@@ -11,10 +11,10 @@ from slipstream.runtime.kv_cache import KVCache
 from slipstream.runtime.models.forward_pass import ForwardPass
 from slipstream.runtime.models.registry import Model
 from slipstream.runtime.models.step_inputs import StepInputs
-from slipstream.runtime.models.workspace import Workspace
+from slipstream.runtime.models.workspace import ROWS_AT_LEAST, Workspace
 from slipstream.runtime.step_batch import StepBatch
 
-_MOST_ROWS = 64  # of a step that is kept: in larger ones Python takes no noticeable share
+_MOST_ROWS = ROWS_AT_LEAST  # of a step that is kept: in larger ones Python takes no large share
 _MOST_KEPT = 64  # shapes; a step of 180 ops takes some 0.1 MB
 
 _Shape = tuple[int, int, int]  # M, R, S: what the shapes of all inputs follow from
@@ -62,13 +62,10 @@ class StepRunner:
             # Rows that lie apart are copied, which must wait for the ops that compute them.
             return self._model.forward(step)
         logits: np.ndarray
-        buffers = self._workspace.num_buffers_made
         logits, program = self._capture(lambda: self._model.forward(step))
         program.run()
         if not is_kept:
             return logits
-        if self._workspace.num_buffers_made > buffers:
-            self._kept.clear()  # else each would keep the buffers that were outgrown
         self._kept[shape] = _KeptStep(inputs=inputs, program=program, logits=logits)
         if len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
