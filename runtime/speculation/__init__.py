@@ -4,6 +4,7 @@ from slipstream.runtime.speculation.draft_tree import EMPTY, ROOT, DraftTree
 from slipstream.runtime.speculation.drafter import Drafter, Guess
 from slipstream.runtime.speculation.ngram_lookup import NgramLookup
 from slipstream.runtime.speculation.speculation import Speculation, drafter_names
+from slipstream.runtime.speculation.speculation_stats import SpeculationStats
 from slipstream.runtime.speculation.speculator import SpeculationState, Speculator
 from slipstream.runtime.speculation.token_recycling import TokenRecycling
 
@@ -16,6 +17,7 @@ __all__ = [
     "NgramLookup",
     "Speculation",
     "SpeculationState",
+    "SpeculationStats",
     "Speculator",
     "TokenRecycling",
     "drafter_names",

@@ -14,6 +14,7 @@ import numpy as np
 from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
 from slipstream.runtime.speculation.draft_tree import EMPTY, ROOT, DraftTree
 from slipstream.runtime.speculation.drafter import Drafter
+from slipstream.runtime.speculation.speculation_stats import SpeculationStats
 from slipstream.runtime.speculation.step_costs import StepCosts
 from slipstream.runtime.speculation.token_recycling import NUM_CANDIDATES
 from slipstream.runtime.speculation.tree_growth import Growth, grow_tree
@@ -44,7 +45,8 @@ class Speculator:
         self._state = state
         self._growth: Growth | None = None
         self._rest = self._resting = 0
-        self.num_drafted = self.num_accepted = 0
+        self.num_drafted = self.num_accepted = self.num_verified = 0
+        self.accepted_by_depth: list[int] = []  # drafts whose accepted path had d + 1 nodes or more
 
     def draft(self, text: Sequence[int], max_nodes: int) -> DraftTree:
         """The tree to verify in the next step; empty when none is worth its time."""
@@ -71,6 +73,7 @@ class Speculator:
             self._rest = min(2 * self._rest + 1, _LONGEST_REST)
             self._resting = self._rest
         self.num_drafted += size
+        self.num_verified += size > 0
         return tree.first(size)
 
     def observe(self, path: Sequence[int], target: Sequence[int]) -> None:
@@ -80,6 +83,9 @@ class Speculator:
         target : its tokens after the text and after each node of the path
         """
         self.num_accepted += len(path)
+        self.accepted_by_depth += [0] * (len(path) - len(self.accepted_by_depth))
+        for depth in range(len(path)):
+            self.accepted_by_depth[depth] += 1
         if self._growth is None:
             return
         for node, token in zip([ROOT, *path], target, strict=True):
@@ -98,9 +104,14 @@ class Speculator:
         """A step of so many rows took so long."""
         self._state.costs.observe(num_rows, seconds)
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> SpeculationStats:
         """For `Completion.stats`."""
-        return {"drafted_tokens": self.num_drafted, "accepted_tokens": self.num_accepted}
+        return {
+            "drafted_tokens": self.num_drafted,
+            "accepted_tokens": self.num_accepted,
+            "verified_drafts": self.num_verified,
+            "accepted_by_depth": tuple(self.accepted_by_depth),
+        }
 
     def _best_size(self, values: Sequence[float]) -> int:
         costs, draft_s = self._state.costs, self._state.draft_s
