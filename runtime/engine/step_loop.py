@@ -83,6 +83,7 @@ class StepLoop:
                 except CacheFullError:
                     if not self._prefixes.evict_one():
                         raise
+                    continue
                 seconds = time.perf_counter() - start
                 self._pace.observe(len(step.batch.tokens), seconds)
                 if len(self._running) == 1 and step.jobs[0][1] == 1:
