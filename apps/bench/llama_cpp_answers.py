@@ -14,7 +14,7 @@ from slipstream.apps.bench.llama_cpp_side import LlamaCppSide
 from slipstream.apps.bench.speculation import Answer
 from slipstream.apps.bench.speed import Workload
 
-LOOKUP_TOKENS = 10  # of a draft
+LOOKUP_TOKENS = 2  # of a draft: what llama-cpp-python recommends for CPUs; its default is 10
 
 
 class LlamaCppAnswers(LlamaCppSide):
