@@ -1,7 +1,7 @@
 """The README's tables, made from the committed results.
 
     python benchmarks/tables.py            prints them
-    python benchmarks/tables.py --write    puts them between the README's markers, and draws the plot
+    python benchmarks/tables.py --write    puts them between the README's markers, and draws the plots
 
 A test fails when the README shows anything else than what was measured.
 """
@@ -13,11 +13,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import speculation_figures
 from line_plot import Line, line_plot
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PLOT = ROOT / "docs" / "verify-curve.svg"
+SPECULATION_PLOT = ROOT / "docs" / "speculation.svg"
 README = ROOT / "README.md"
 SIDES = ("slipstream", "llama.cpp")
 
@@ -134,12 +136,31 @@ def verify_plot() -> str:
     return line_plot(lines, x="rows in one forward, all logits", y="cost in forwards of one row")
 
 
+def speculation_table() -> str:
+    """What drafts gain, by category, and the plot of it."""
+    table = speculation_figures.speculation_table(_speculation())
+    return f"![Speed-up by drafts, by category](docs/{SPECULATION_PLOT.name})\n\n{table}"
+
+
+def speculation_plot() -> str:
+    """Speed-up by drafts, by category: an SVG."""
+    return speculation_figures.speculation_plot(_speculation())
+
+
+def _speculation() -> Any:
+    return json.loads((RESULTS / "speculation.json").read_text())
+
+
 TABLES = {
     "speed": speed_table,
     "starts": starts_table,
     "long context": long_context_table,
     "parity": parity_table,
 }
+PLOTS = {PLOT: verify_plot}
+if (RESULTS / "speculation.json").exists():
+    TABLES["speculation"] = speculation_table
+    PLOTS[SPECULATION_PLOT] = speculation_plot
 
 
 def filled(text: str) -> str:
@@ -154,6 +175,7 @@ def filled(text: str) -> str:
 if __name__ == "__main__":
     if "--write" in sys.argv[1:]:
         README.write_text(filled(README.read_text()))
-        PLOT.write_text(verify_plot())
+        for path, draw in PLOTS.items():
+            path.write_text(draw())
     else:
         print("\n\n".join(make() for make in TABLES.values()))

@@ -51,18 +51,18 @@ def encode_prompts(path: Path, prompts: Sequence[Prompt], decode_tokens: int) ->
         tokenizer = Tokenizer.from_metadata(file.metadata, path=file.path)
         template = ChatTemplate.from_metadata(file.metadata, tokenizer)
     encoded = []
-    for prompt in (_WARM_UP, *prompts):
+    for prompt in (*prompts, _WARM_UP):
         tokens = _encode(prompt, tokenizer, template)
         if len(tokens) + decode_tokens + 1 > context:
             raise OptionError(
                 f"{prompt.place} has {len(tokens):,} tokens; with {decode_tokens + 1:,} more they "
-                f"don't fit in the {context:,} that {path.name} was trained for; lower --decode or "
-                "remove the line"
+                f"don't fit in the {context:,} that {path.name} was trained for; lower --decode, "
+                "or take shorter prompts"
             )
         encoded.append(tokens)
     return EncodedPrompts(
-        warm_up=encoded[0],
-        tokens=encoded[1:],
+        warm_up=encoded[-1],
+        tokens=encoded[:-1],
         categories=[prompt.category for prompt in prompts],
         end_ids=frozenset(tokenizer.end_ids),
     )

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from slipstream.apps.bench.llama_cpp_answers import LlamaCppAnswers
+from slipstream.apps.bench.llama_cpp_answers import LOOKUP_TOKENS, LlamaCppAnswers
 from slipstream.apps.bench.slipstream_side import SlipstreamSide
 from slipstream.apps.bench.speculation import Answer, AnsweringSide
 from slipstream.apps.bench.speed import Workload
@@ -36,9 +36,12 @@ def open_sides(
         if against_llama_cpp:  # first, since it may be missing
             theirs = LlamaCppAnswers(path, workload)
             stack.callback(theirs.close)
-            for name, lookup in ((LLAMA_CPP, False), (LLAMA_CPP_LOOKUP, True)):
-                answer = partial(theirs.answer, end_ids=end_ids, lookup=lookup)
-                sides.append(AnsweringSide(name=name, version=theirs.version, answer=answer))
+            for name, lookup in ((LLAMA_CPP, 0), (LLAMA_CPP_LOOKUP, LOOKUP_TOKENS)):
+                answer = partial(theirs.answer, end_ids=end_ids, lookup=lookup > 0)
+                drafts = f", drafts of {lookup} tokens" if lookup else ""
+                sides.append(
+                    AnsweringSide(name=name, version=theirs.version + drafts, answer=answer)
+                )
         ours = []
         for speculate in ("off", *drafters):
             side = SlipstreamSide(path, workload, progress, speculate=speculate)

@@ -31,7 +31,7 @@ _OF_SPECULATION_ALONE = ("drafters", "limit")
     "--decode",
     type=click.IntRange(1),
     metavar="N",
-    help=f"Tokens decoded after the first.  [default: {_DECODE}; {_ANSWER} with --speculate; x>=1]",
+    help=f"Tokens decoded after the first.  [default: {_DECODE}; {_ANSWER} with --speculate]",
 )
 @click.option(
     "--repeat",
@@ -84,7 +84,7 @@ _OF_SPECULATION_ALONE = ("drafters", "limit")
     "--limit",
     type=click.IntRange(1),
     metavar="N",
-    help="With --speculate: the first N prompts of each category.  [default: all; x>=1]",
+    help="With --speculate: the first N prompts of each category.  [default: all]",
 )
 @json_option
 @click.pass_context
@@ -109,6 +109,9 @@ def bench_command(
 
     llama.cpp is measured through llama-cpp-python (`pip install 'slipstream[llamacpp]'`) with keys
     and values stored as here. Close other programs first.
+
+    With --speculate, greedy answers of --decode tokens and one: without drafts, with those of each
+    --drafters, and with --against also llama.cpp's without drafts and with its prompt lookup.
     """
     _refuse_useless_options(context, speculating=bool(files))
     from slipstream.runtime.backends import load_backend
