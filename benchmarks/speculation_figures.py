@@ -49,8 +49,8 @@ def _note(report: dict[str, Any], drafting: list[str], against: bool) -> str:
     if against:
         ours = "" if len(drafting) == 1 else f", that of {_short(drafting[0])}"
         theirs = (
-            f" The ratio to llama.cpp is to its plain decoding{ours}; its lookup is "
-            f"{report['results'][0]['versions'][LOOKUP]}."
+            f" The ratio to llama.cpp is to its plain decoding{ours}; its lookup drafts "
+            f"{workload['lookup_tokens']} tokens. {report['results'][0]['versions'][PLAIN]}."
         )
     return (
         "Decoded tokens a second, greedily, of answers with at most "

@@ -140,7 +140,13 @@ def test_ratios_of_categories_of_all_and_their_mean(result):
 
 def made_report(result):
     workload = SpeculationWorkload(
-        files=("p.jsonl",), limit=None, decode_tokens=9, drafters=("auto",), threads=2, kv="f16"
+        files=("p.jsonl",),
+        limit=None,
+        decode_tokens=9,
+        drafters=("auto",),
+        lookup_tokens=2,
+        threads=2,
+        kv="f16",
     )
     made = speculation_report(
         [result], workload, probe(), command="slipstream bench m", measured_at="2026-01-01"
@@ -239,6 +245,8 @@ def test_the_command_prints_a_table(capsys, model, prompts):
     ("arguments", "problem"),
     [
         (("--limit", 3), "--limit needs --speculate FILE"),
+        (("--lookup", 3), "--lookup needs --speculate FILE"),
+        (("--speculate", "P", "--lookup", 3), "--lookup needs --against llama.cpp"),
         (("--drafters", "ngram"), "--drafters needs --speculate FILE"),
         (("--speculate", "P", "--prefill", 64), "--prefill has no effect with --speculate"),
         (("--speculate", "P", "--depth", 64), "--depth has no effect with --speculate"),
@@ -269,7 +277,7 @@ def test_llama_cpp_answers_alike_with_and_without_its_lookup(model, prompts):
     pytest.importorskip("llama_cpp")
     asked = encode_prompts(model, read_prompts([prompts]), 60)
     room = Workload(prefill_tokens=asked.longest, decode_tokens=60, threads=1)
-    with open_sides(model, room, ["ngram"], asked.end_ids, against_llama_cpp=True) as sides:
+    with open_sides(model, room, ["ngram"], asked.end_ids, lookup_tokens=2) as sides:
         assert [side.name for side in sides] == [
             "slipstream off",
             "slipstream ngram",
@@ -291,11 +299,11 @@ def test_llama_cpp_stops_where_an_answer_ends(model, prompts):
     pytest.importorskip("llama_cpp")
     asked = encode_prompts(model, read_prompts([prompts]), 60)
     room = Workload(prefill_tokens=asked.longest, decode_tokens=60, threads=1)
-    with open_sides(model, room, [], frozenset(), against_llama_cpp=True) as sides:
+    with open_sides(model, room, [], frozenset(), lookup_tokens=2) as sides:
         whole = sides[-1].answer(asked.tokens[0], 40)
     end = whole.tokens[20]
     length = whole.tokens.index(end)
-    with open_sides(model, room, [], frozenset({end}), against_llama_cpp=True) as sides:
+    with open_sides(model, room, [], frozenset({end}), lookup_tokens=2) as sides:
         for side in sides[-2:]:
             short = side.answer(asked.tokens[0], 40)
             assert short.tokens == whole.tokens[:length]

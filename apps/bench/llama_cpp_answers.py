@@ -14,18 +14,16 @@ from slipstream.apps.bench.llama_cpp_side import LlamaCppSide
 from slipstream.apps.bench.speculation import Answer
 from slipstream.apps.bench.speed import Workload
 
-LOOKUP_TOKENS = 2  # of a draft: what llama-cpp-python recommends for CPUs; its default is 10
-
 
 class LlamaCppAnswers(LlamaCppSide):
     """One loaded model that answers either way."""
 
-    def __init__(self, path: Path, workload: Workload) -> None:
-        """Raises as `LlamaCppSide` does."""
+    def __init__(self, path: Path, workload: Workload, *, lookup_tokens: int) -> None:
+        """lookup_tokens : most tokens of a draft. Raises as `LlamaCppSide` does."""
         super().__init__(path, workload)
         from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 
-        self._lookup = LlamaPromptLookupDecoding(num_pred_tokens=LOOKUP_TOKENS)
+        self._lookup = LlamaPromptLookupDecoding(num_pred_tokens=lookup_tokens)
 
     def answer(
         self, prompt: Sequence[int], max_tokens: int, *, end_ids: frozenset[int], lookup: bool
@@ -40,7 +38,7 @@ class LlamaCppAnswers(LlamaCppSide):
         ids[len(prompt)] = self._likeliest()
         length = len(prompt) + 1
         drafted = verified = 0
-        by_depth = [0] * LOOKUP_TOKENS
+        by_depth = [0] * self._lookup.num_pred_tokens
         start = time.perf_counter()
         while length < len(ids) and ids[length - 1] not in end_ids:
             draft = self._lookup(ids[:length]).tolist() if lookup else []

@@ -23,12 +23,14 @@ class SpeculationWorkload:
     limit         : most prompts of a category
     decode_tokens : most tokens of an answer after its first
     drafters      : of each of our sides that drafts
+    lookup_tokens : most tokens of llama.cpp's drafts, None where it is not measured
     """
 
     files: tuple[str, ...]
     limit: int | None
     decode_tokens: int
     drafters: tuple[str, ...]
+    lookup_tokens: int | None
     threads: int
     kv: str
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from slipstream.apps.bench.llama_cpp_answers import LOOKUP_TOKENS, LlamaCppAnswers
+from slipstream.apps.bench.llama_cpp_answers import LlamaCppAnswers
 from slipstream.apps.bench.slipstream_side import SlipstreamSide
 from slipstream.apps.bench.speculation import Answer, AnsweringSide
 from slipstream.apps.bench.speed import Workload
@@ -23,25 +23,23 @@ def open_sides(
     drafters: Sequence[str],
     end_ids: frozenset[int],
     *,
-    against_llama_cpp: bool = False,
+    lookup_tokens: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Iterator[list[AnsweringSide]]:
     """The sides, loaded, in the order in which a report names them; let go of at the end.
 
-    drafters : one side of ours for each, beside the one without drafts
+    drafters      : one side of ours for each, beside the one without drafts
+    lookup_tokens : most tokens of llama.cpp's drafts; None to leave llama.cpp out
     Raises as `LLM` does, and OptionError when llama.cpp is missing or can't load the file.
     """
     sides = []
     with ExitStack() as stack:
-        if against_llama_cpp:  # first, since it may be missing
-            theirs = LlamaCppAnswers(path, workload)
+        if lookup_tokens is not None:  # first, since it may be missing
+            theirs = LlamaCppAnswers(path, workload, lookup_tokens=lookup_tokens)
             stack.callback(theirs.close)
-            for name, lookup in ((LLAMA_CPP, 0), (LLAMA_CPP_LOOKUP, LOOKUP_TOKENS)):
-                answer = partial(theirs.answer, end_ids=end_ids, lookup=lookup > 0)
-                drafts = f", drafts of {lookup} tokens" if lookup else ""
-                sides.append(
-                    AnsweringSide(name=name, version=theirs.version + drafts, answer=answer)
-                )
+            for name, lookup in ((LLAMA_CPP, False), (LLAMA_CPP_LOOKUP, True)):
+                answer = partial(theirs.answer, end_ids=end_ids, lookup=lookup)
+                sides.append(AnsweringSide(name=name, version=theirs.version, answer=answer))
         ours = []
         for speculate in ("off", *drafters):
             side = SlipstreamSide(path, workload, progress, speculate=speculate)

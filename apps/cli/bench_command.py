@@ -9,7 +9,7 @@ from slipstream.apps.cli.shared_options import DEFAULT_MODEL, json_option
 
 _DECODE, _ANSWER = 64, 200  # tokens, of random prompts and of answers
 _OF_SPEED_ALONE = ("prefill", "repeat", "depths", "curves", "cold")
-_OF_SPECULATION_ALONE = ("drafters", "limit")
+_OF_SPECULATION_ALONE = ("drafters", "limit", "lookup")
 
 
 @click.command("bench", short_help="Measure speed, also beside llama.cpp.")
@@ -86,6 +86,14 @@ _OF_SPECULATION_ALONE = ("drafters", "limit")
     metavar="N",
     help="With --speculate: the first N prompts of each category.  [default: all]",
 )
+@click.option(
+    "--lookup",
+    type=click.IntRange(1),
+    default=2,  # llama-cpp-python's own is 10 and it recommends 2 for CPUs
+    show_default=True,
+    metavar="N",
+    help="With --speculate: tokens of a draft by llama.cpp's prompt lookup.",
+)
 @json_option
 @click.pass_context
 def bench_command(
@@ -103,6 +111,7 @@ def bench_command(
     files: tuple[Path, ...],
     drafters: tuple[str, ...],
     limit: int | None,
+    lookup: int,
     as_json: bool,
 ) -> None:
     """Measure prefill and decode speed of MODELs: medians, lowest and highest.
@@ -110,8 +119,8 @@ def bench_command(
     llama.cpp is measured through llama-cpp-python (`pip install 'slipstream[llamacpp]'`) with keys
     and values stored as here. Close other programs first.
 
-    With --speculate, greedy answers of --decode tokens and one: without drafts, with those of each
-    --drafters, and with --against also llama.cpp's without drafts and with its prompt lookup.
+    With --speculate, prompts are answered greedily and in turns: without drafts, with those of each
+    --drafters, and with --against also by llama.cpp without drafts and with its prompt lookup.
     """
     _refuse_useless_options(context, speculating=bool(files))
     from slipstream.runtime.backends import load_backend
@@ -133,7 +142,7 @@ def bench_command(
             drafters=tuple(dict.fromkeys(drafters)),
             threads=threads,
             kv=kv,
-            against_llama_cpp=against is not None,
+            lookup_tokens=None if against is None else lookup,
             as_json=as_json,
         )
         return
@@ -158,3 +167,5 @@ def _refuse_useless_options(context: click.Context, *, speculating: bool) -> Non
             raise click.UsageError(f"{parameter.opts[0]} has no effect with --speculate.", context)
         if not speculating and parameter.name in _OF_SPECULATION_ALONE:
             raise click.UsageError(f"{parameter.opts[0]} needs --speculate FILE.", context)
+        if parameter.name == "lookup" and context.params["against"] is None:
+            raise click.UsageError("--lookup needs --against llama.cpp.", context)

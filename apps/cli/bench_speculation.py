@@ -34,7 +34,7 @@ def bench_speculation(
     drafters: tuple[str, ...],
     threads: int | None,
     kv: str,
-    against_llama_cpp: bool,
+    lookup_tokens: int | None,
     as_json: bool,
 ) -> None:
     """Measure models and print tables, or one object at the end. Raises OptionError."""
@@ -48,12 +48,13 @@ def bench_speculation(
         limit=limit,
         decode_tokens=decode_tokens,
         drafters=drafters,
+        lookup_tokens=lookup_tokens,
         threads=threads,
         kv=kv,
     )
     results = []
     for model, path in paths.items():
-        result = bench_model(model, path, prompts, workload, against_llama_cpp=against_llama_cpp)
+        result = bench_model(model, path, prompts, workload)
         results.append(result)
         if not as_json:
             put("\n".join(aligned(speculation_rows(result))) + "\n")
@@ -62,12 +63,7 @@ def bench_speculation(
 
 
 def bench_model(
-    model: str,
-    path: Path,
-    prompts: Sequence[Prompt],
-    workload: SpeculationWorkload,
-    *,
-    against_llama_cpp: bool,
+    model: str, path: Path, prompts: Sequence[Prompt], workload: SpeculationWorkload
 ) -> SpeculationResult:
     """Load one model on each side, measure, and let go of it."""
     encoded = encode_prompts(path, prompts, workload.decode_tokens)
@@ -92,7 +88,7 @@ def bench_model(
                 room,
                 workload.drafters,
                 encoded.end_ids,
-                against_llama_cpp=against_llama_cpp,
+                lookup_tokens=workload.lookup_tokens,
                 progress=progress,
             )
             sides = stack.enter_context(opening)
