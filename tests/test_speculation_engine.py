@@ -118,7 +118,7 @@ def drafted_by(path: Path, target: Path) -> Iterator[LLM]:
         at_no_cost(speculation._state.costs)
         model = speculation._model._model
         at_no_cost(model.costs)
-        model.costs._known = {1: 1e-3, 32: 1e-3}
+        model.costs._known = {1: 1e-9, 32: 1e-9}
         yield llm
 
 
@@ -201,4 +201,4 @@ def test_lies_are_soon_not_listened_to(eight: ScriptedEngine) -> None:
     completion = eight.stream(list(range(10, 20)), speculator=speculator).completion
     assert completion.token_ids == tuple(range(20, 120))
     assert speculator.num_accepted == 0
-    assert speculator.num_drafted < 40
+    assert sum(rows > 1 for rows in eight.model.steps[1:]) < 10
