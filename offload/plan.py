@@ -99,16 +99,19 @@ class Plan:
         actual_decode_tok_per_s: float,
         *,
         context_tokens: int = 0,
+        tokens_a_step: float = 1.0,
         actual_ram_bytes: int | None = None,
     ) -> list[str]:
         """Lines of a table with the plan's figures beside those of a run.
 
-        `context_tokens` is how many tokens the sequence held on average while it was decoded.
+        `context_tokens` is how many tokens the sequence held on average while it was decoded. With
+        drafts a step, which reads the weights once, may bring more than the one token predicted.
         """
         rows = [("", "predicted", "actual", "actual / predicted")]
         speed = self.predicted_decode_tok_per_s(context_tokens)
         rows.append(_compared("decode tok/s", speed, actual_decode_tok_per_s, _one_decimal))
-        read_gb_per_s = actual_decode_tok_per_s * self._read_bytes(context_tokens) / 1e9
+        steps_per_s = actual_decode_tok_per_s / tokens_a_step
+        read_gb_per_s = steps_per_s * self._read_bytes(context_tokens) / 1e9
         rows.append(_compared("read GB/s", self.read_gb_per_s, read_gb_per_s, _one_decimal))
         if actual_ram_bytes is not None:
             rows.append(_compared("RAM", self.needed_bytes, actual_ram_bytes, format_bytes))
@@ -155,7 +158,8 @@ class Plan:
         draft = self.footprint.draft
         if draft is None:
             return []
-        return [("draft's weights", format_bytes(draft.weights_bytes), f"{format_bytes(draft.workspace_bytes)} of workspace beside them")]
+        beside = f"{format_bytes(draft.workspace_bytes)} of workspace beside them"
+        return [("draft's weights", format_bytes(draft.weights_bytes), beside)]
 
     def _speed_rows(self) -> list[tuple[str, str, str]]:
         if self.read_gb_per_s is None:

@@ -44,7 +44,7 @@ def plan_model(model: str | Path, options: Options, backend_name: str = "auto") 
 
     Raises as `load` does.
     """
-    with ModelFile.open(resolve(model)) as file, chosen_draft(model, file, options) as draft:
+    with ModelFile.open(resolve(model)) as file, chosen_draft(file, options) as draft:
         return plan_for(file, read_model_config(file), options, load_backend(backend_name), draft)
 
 
@@ -76,7 +76,7 @@ def _load(
 ) -> Loaded:
     start = time.perf_counter()
     path = resolve(model)
-    with ModelFile.open(path) as file, chosen_draft(model, file, options) as draft:
+    with ModelFile.open(path) as file, chosen_draft(file, options) as draft:
         config = read_model_config(file)
         backend = load_backend(backend_name)
         plan = plan_for(file, config, options, backend, draft)

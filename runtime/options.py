@@ -59,5 +59,6 @@ class Options:
             )
         if self.draft is None and self.speculate != "auto" and MODEL in names:
             raise OptionError(
-                f"speculate: the drafter {MODEL!r} needs a model: name one as draft, or draft='auto'"
+                f"speculate: the drafter {MODEL!r} needs a model: name one as draft, or give "
+                "draft='auto'"
             )

@@ -30,6 +30,8 @@ SAMPLINGS: list[dict[str, Any]] = [
     {"temperature": 1.5, "seed": 2, "top_k": 0},
     {"temperature": 0, "stop": [" ", "x"]},
 ]
+
+
 def recycling_of(llm: LLM) -> TokenRecycling:
     """One for all requests, as the engine has it."""
     return TokenRecycling(llm.tokenizer.vocab_size)

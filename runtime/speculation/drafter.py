@@ -39,7 +39,9 @@ class Drafter(ABC):
                 only other drafters named it
         """
 
-    def observe(self, tokens: Sequence[int], likeliest: np.ndarray, logits: np.ndarray) -> None:
+    def observe(  # noqa: B027
+        self, tokens: Sequence[int], likeliest: np.ndarray, logits: np.ndarray
+    ) -> None:
         """Learn from a step: what the target finds likely after each of its M rows.
 
         likeliest : (M, k) int32, in order

@@ -85,7 +85,7 @@ class ModelDrafter(CostlyDrafter):
         ][:_NUM_GUESSES]
 
     def _held(self, path: tuple[int, ...]) -> int:
-        """Tokens of text and path that the draft holds; the last, whose logits are asked for, not."""
+        """Tokens of text and path that the draft holds, the last one left out: it is fed anew."""
         length = len(self._text)
         if self._agreed < length or len(path) == 1:
             return min(self._agreed, length - 1)

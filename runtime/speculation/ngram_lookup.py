@@ -42,7 +42,8 @@ class NgramLookup(Drafter):
         return tuple(sorted(found, key=lambda each: -each[1]))
 
     def guesses(self, path: tuple[int, ...], state: _Places | None) -> list[Guess]:
-        text, found = self._text, {}
+        text = self._text
+        found: dict[int, Guess] = {}
         for place, length in state or ():
             if place < len(text) and text[place] not in found:
                 following = tuple(
