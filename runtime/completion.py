@@ -1,10 +1,10 @@
 """What a generation gives back: pieces while it runs, a completion at its end."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from slipstream.runtime.sampling import TokenLogprobs
+from slipstream.runtime.speculation import SpeculationStats
 
 # stop: an end-of-turn token, stop string or stop id; length: max_tokens or the context's end.
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -38,12 +38,25 @@ class Timings:
         return self.decode_tokens / self.decode_s if self.decode_s > 0 else 0.0
 
 
+class Stats(SpeculationStats):
+    """Counts of a generation; of its drafts too, where speculation is on.
+
+    reused_tokens : of the prompt, found in the KV cache
+    steps         : forwards of the model, those over the prompt among them
+    """
+
+    prompt_tokens: int
+    reused_tokens: int
+    steps: int
+    seed: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """A finished generation.
 
     token_ids : the generated tokens, without the end-of-turn token
-    stats     : prompt_tokens, reused_tokens (found in the KV cache), steps, seed
+    stats     : prompt_tokens, reused_tokens, steps, seed and what became of drafts: see `Stats`
     logprobs  : one for each token when asked for
     """
 
@@ -51,5 +64,5 @@ class Completion:
     token_ids: tuple[int, ...]
     finish_reason: FinishReason
     timings: Timings
-    stats: Mapping[str, int]
+    stats: Stats
     logprobs: tuple[TokenLogprobs, ...] = field(default=(), repr=False)

@@ -130,12 +130,7 @@ class LLM:
                 f"{self.config.name} has no chat template: it completes plain text; "
                 "use `generate` or `stream`"
             )
-        text = self.chat_template.render(messages)
-        tokens = self.tokenizer.encode(text, add_special=False, parse_special=True)
-        bos = self.tokenizer.bos_id
-        if self.tokenizer.adds_bos and bos is not None and tokens[:1] != [bos]:
-            tokens.insert(0, bos)  # most templates write it themselves
-        return tokens
+        return self.chat_template.encode(messages, self.tokenizer)
 
     def session(self, system: str | None = None) -> Session:
         """A conversation that remembers its messages."""

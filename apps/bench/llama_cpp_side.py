@@ -65,21 +65,11 @@ class LlamaCppSide:
 
     def verify(self, context: Sequence[int], new: Sequence[int]) -> float:
         """Seconds of one batch over `new`, logits of all."""
-        api = self._api
         self.run(context, 0, reuse=True)
-        batch = api.llama_batch_init(len(new), 0, 1)
-        batch.n_tokens = len(new)
-        for i, token in enumerate(new):
-            batch.token[i], batch.pos[i], batch.logits[i] = token, len(context) + i, 1
-            batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
         start = time.perf_counter()
-        status = api.llama_decode(self._context, batch)
-        api.llama_get_logits_ith(self._context, -1)  # waits until they are there
-        seconds = time.perf_counter() - start
-        api.llama_batch_free(batch)
-        if status:
-            raise OptionError(f"llama.cpp failed to run {len(new)} tokens: status {status}")
-        return seconds
+        self._decode_all(new, len(context))
+        self._api.llama_get_logits_ith(self._context, -1)  # waits until they are there
+        return time.perf_counter() - start
 
     def close(self) -> None:
         self._api.llama_free(self._context)
@@ -115,13 +105,26 @@ class LlamaCppSide:
         if status:
             raise OptionError(f"llama.cpp failed to run {count} tokens: status {status}")
 
+    def _decode_all(self, new: Sequence[int], position: int) -> None:
+        """Run tokens that stand at `position` and after; the logits of all are computed."""
+        api = self._api
+        batch = api.llama_batch_init(len(new), 0, 1)  # this and filling it take microseconds
+        batch.n_tokens = len(new)
+        for i, token in enumerate(new):
+            batch.token[i], batch.pos[i], batch.logits[i] = token, position + i, 1
+            batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
+        status = api.llama_decode(self._context, batch)
+        api.llama_batch_free(batch)
+        if status:
+            raise OptionError(f"llama.cpp failed to run {len(new)} tokens: status {status}")
+
     def _forget_from(self, position: int) -> None:
         memory = self._api.llama_get_memory(self._context)
         self._api.llama_memory_seq_rm(memory, 0, position, -1)
 
-    def _likeliest(self) -> int:
+    def _likeliest(self, row: int = -1) -> int:
         """The greedy choice, read in place; NumPy's argmax is quicker than llama.cpp's sampler."""
-        logits = self._api.llama_get_logits_ith(self._context, -1)
+        logits = self._api.llama_get_logits_ith(self._context, row)
         return int(np.ctypeslib.as_array(logits, shape=(self._vocab_size,)).argmax())
 
 

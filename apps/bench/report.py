@@ -1,18 +1,15 @@
 """A benchmark's figures, as a mapping for JSON and as a table."""
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numba
-import numpy as np
-
 from slipstream.apps.bench.ceilings import Ceilings, Shares
 from slipstream.apps.bench.cold_start import ColdStart
 from slipstream.apps.bench.curves import Curves
 from slipstream.apps.bench.speed import Side, Spread, Workload
+from slipstream.apps.bench.surroundings import surroundings
 from slipstream.offload.machine import Machine
 from slipstream.offload.units import format_bytes
 from slipstream.runtime.completion import Timings
@@ -81,16 +78,8 @@ def report(
 ) -> dict[str, Any]:
     """Everything that somebody needs to judge and repeat the figures."""
     return {
-        "command": command,
-        "measured_at": measured_at,
-        "machine": asdict(machine),
+        **surroundings(machine, command=command, measured_at=measured_at),
         "ceilings": asdict(ceilings),
-        "versions": {
-            "python": platform.python_version(),
-            "numba": numba.__version__,
-            "numpy": np.__version__,
-            "system": platform.platform(terse=True),
-        },
         "workload": asdict(workload),
         "results": [{**asdict(result), "ratios": result.ratios} for result in results],
     }

@@ -64,9 +64,16 @@ class SlipstreamSide:
         path: Path,
         workload: Workload,
         progress: Callable[[str, int, int], None] | None = None,
+        *,
+        speculate: str = "off",
     ) -> None:
-        """Raises as `LLM` does."""
-        options = Options(threads=workload.threads, context=workload.context, kv=workload.kv)
+        """Plain decoding, unless `speculate` names drafters. Raises as `LLM` does."""
+        options = Options(
+            threads=workload.threads,
+            context=workload.context,
+            kv=workload.kv,
+            speculate=speculate,
+        )
         self.llm = LLM.open(path, options, progress=progress)
         self._never_end = dict.fromkeys(self.llm.tokenizer.end_ids, -math.inf)
 

@@ -10,7 +10,7 @@ import numpy as np
 from slipstream.runtime.completion import Completion, FinishReason, Piece, Timings
 from slipstream.runtime.engine.job import Job
 from slipstream.runtime.sampling import Sampler, StopMatcher, TokenLogprobs, top_logprobs
-from slipstream.runtime.speculation import EMPTY, ROOT, DraftTree, Speculator
+from slipstream.runtime.speculation import EMPTY, ROOT, DraftTree, SpeculationStats, Speculator
 from slipstream.runtime.tokenizer import Tokenizer
 
 
@@ -154,6 +154,7 @@ class Generation(Job):
         start = self._start_s or now
         first = self._first_token_s or now
         generated = self.tokens[self._num_prompt :]
+        drafts: SpeculationStats = {} if self._speculator is None else self._speculator.stats()
         return Completion(
             text="".join(self._text),
             token_ids=tuple(generated),
@@ -170,7 +171,7 @@ class Generation(Job):
                 "reused_tokens": self._reused,
                 "steps": self._steps,
                 "seed": self._sampler.seed,
-                **({} if self._speculator is None else self._speculator.stats()),
+                **drafts,
             },
             logprobs=tuple(self._logprobs),
         )

@@ -13,6 +13,7 @@ import numpy as np
 from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
 from slipstream.runtime.speculation.draft_tree import EMPTY, ROOT, DraftTree
 from slipstream.runtime.speculation.drafter import CostlyDrafter, Drafter
+from slipstream.runtime.speculation.speculation_stats import SpeculationStats
 from slipstream.runtime.speculation.step_costs import StepCosts
 from slipstream.runtime.speculation.token_recycling import NUM_CANDIDATES
 from slipstream.runtime.speculation.tree_growth import TreeGrowth, Worth, first_of
@@ -59,7 +60,8 @@ class Speculator:
         self._growth: TreeGrowth | None = None
         self._rest = self._resting = self._run = 0
         self._draft_s = self._step_s = 0.0
-        self.num_drafted = self.num_accepted = 0
+        self.num_drafted = self.num_accepted = self.num_verified = 0
+        self.accepted_by_depth: list[int] = []  # drafts whose accepted path had d + 1 nodes or more
 
     def draft(self, text: Sequence[int], max_nodes: int) -> DraftTree:
         """The tree to verify in the next step; empty when none is worth its time."""
@@ -84,6 +86,7 @@ class Speculator:
             longest = int(self._state.draft_s / (_REST_SHARE * self._state.costs.seconds(1)))
             self._rest = self._resting = min(2 * self._rest + 1, longest)
         self.num_drafted += size
+        self.num_verified += size > 0
         return growth.tree(size)
 
     def observe(self, path: Sequence[int], target: Sequence[int]) -> None:
@@ -93,6 +96,9 @@ class Speculator:
         target : its tokens after the text and after each node of the path
         """
         self.num_accepted += len(path)
+        self.accepted_by_depth += [0] * (len(path) - len(self.accepted_by_depth))
+        for depth in range(len(path)):
+            self.accepted_by_depth[depth] += 1
         self._state.brought(len(target), self._draft_s + self._step_s)
         if self._growth is None:
             return
@@ -119,9 +125,14 @@ class Speculator:
         self._step_s = seconds
         self._state.costs.observe(num_rows, seconds)
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> SpeculationStats:
         """For `Completion.stats`."""
-        return {"drafted_tokens": self.num_drafted, "accepted_tokens": self.num_accepted}
+        return {
+            "drafted_tokens": self.num_drafted,
+            "accepted_tokens": self.num_accepted,
+            "verified_drafts": self.num_verified,
+            "accepted_by_depth": tuple(self.accepted_by_depth),
+        }
 
     def _worth(self) -> Worth:
         costs = self._state.costs

@@ -78,6 +78,14 @@ class ChatTemplate:
                 f"the chat template fails for these messages: {type(error).__name__}: {error}"
             ) from error
 
+    def encode(self, messages: Sequence[Mapping[str, Any]], tokenizer: Tokenizer) -> list[int]:
+        """The prompt for a conversation in token ids. Raises as `render` does."""
+        tokens = tokenizer.encode(self.render(messages), add_special=False, parse_special=True)
+        bos = tokenizer.bos_id
+        if tokenizer.adds_bos and bos is not None and tokens[:1] != [bos]:
+            tokens.insert(0, bos)  # most templates write it themselves
+        return tokens
+
     @functools.cached_property
     def _template(self) -> Template:
         if len(self.source) > _MAX_SOURCE_CHARACTERS:

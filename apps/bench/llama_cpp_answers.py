@@ -1,0 +1,78 @@
+"""llama.cpp answering prompts, without drafts and with llama-cpp-python's only kind of them.
+
+Its convenience class decodes slower than llama.cpp: it copies all logits into Python. Here the C
+functions are called, and only the drafts come from llama-cpp-python.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from slipstream.apps.bench.llama_cpp_side import LlamaCppSide
+from slipstream.apps.bench.speculation import Answer
+from slipstream.apps.bench.speed import Workload
+
+LOOKUP_TOKENS = 2  # of a draft: what llama-cpp-python recommends for CPUs; its default is 10
+
+
+class LlamaCppAnswers(LlamaCppSide):
+    """One loaded model that answers either way."""
+
+    def __init__(self, path: Path, workload: Workload) -> None:
+        """Raises as `LlamaCppSide` does."""
+        super().__init__(path, workload)
+        from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
+
+        self._lookup = LlamaPromptLookupDecoding(num_pred_tokens=LOOKUP_TOKENS)
+
+    def answer(
+        self, prompt: Sequence[int], max_tokens: int, *, end_ids: frozenset[int], lookup: bool
+    ) -> Answer:
+        """Greedily answer a prompt, with nothing cached before it.
+
+        lookup : draft what followed the text's last tokens earlier in it
+        """
+        self.run(prompt, 0)
+        ids = np.empty(len(prompt) + max_tokens, np.intc)
+        ids[: len(prompt)] = prompt
+        ids[len(prompt)] = self._likeliest()
+        length = len(prompt) + 1
+        drafted = verified = 0
+        by_depth = [0] * LOOKUP_TOKENS
+        start = time.perf_counter()
+        while length < len(ids) and ids[length - 1] not in end_ids:
+            draft = self._lookup(ids[:length]).tolist() if lookup else []
+            draft = draft[: len(ids) - length - 1]  # one token more is the target's own
+            taken = self._verify(int(ids[length - 1]), draft, length - 1, end_ids)
+            drafted += len(draft)
+            verified += len(draft) > 0
+            for depth in range(len(taken) - 1):
+                by_depth[depth] += 1
+            ids[length : length + len(taken)] = taken
+            length += len(taken)
+        seconds = time.perf_counter() - start
+        kept = length - (ids[length - 1] in end_ids)
+        return Answer(
+            tokens=tuple(ids[len(prompt) : kept].tolist()),
+            decode_tokens=length - len(prompt) - 1,
+            decode_s=seconds,
+            drafted_tokens=drafted,
+            accepted_tokens=sum(by_depth),
+            verified_drafts=verified,
+            accepted_by_depth=tuple(filter(None, by_depth)),
+        )
+
+    def _verify(
+        self, pending: int, draft: Sequence[int], position: int, end_ids: frozenset[int]
+    ) -> list[int]:
+        """Run the last token and its draft; the draft's beginning that is right, and one more."""
+        self._decode_all([pending, *draft], position)
+        taken = [self._likeliest(0)]
+        for row, token in enumerate(draft, start=1):
+            if taken[-1] != token or token in end_ids:
+                break
+            taken.append(self._likeliest(row))
+        self._forget_from(position + len(taken))
+        return taken

@@ -1,0 +1,62 @@
+"""Who answers the prompts: ours without and with drafts, and llama.cpp likewise."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+from slipstream.apps.bench.llama_cpp_answers import LlamaCppAnswers
+from slipstream.apps.bench.slipstream_side import SlipstreamSide
+from slipstream.apps.bench.speculation import Answer, AnsweringSide
+from slipstream.apps.bench.speed import Workload
+from slipstream.runtime.llm import LLM
+
+OFF = "slipstream off"  # what the others are compared with
+LLAMA_CPP = "llama.cpp"
+LLAMA_CPP_LOOKUP = "llama.cpp lookup"
+
+
+@contextmanager
+def open_sides(
+    path: Path,
+    workload: Workload,
+    drafters: Sequence[str],
+    end_ids: frozenset[int],
+    *,
+    against_llama_cpp: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Iterator[list[AnsweringSide]]:
+    """The sides, loaded, in the order in which a report names them; let go of at the end.
+
+    drafters : one side of ours for each, beside the one without drafts
+    Raises as `LLM` does, and OptionError when llama.cpp is missing or can't load the file.
+    """
+    sides = []
+    with ExitStack() as stack:
+        if against_llama_cpp:  # first, since it may be missing
+            theirs = LlamaCppAnswers(path, workload)
+            stack.callback(theirs.close)
+            for name, lookup in ((LLAMA_CPP, False), (LLAMA_CPP_LOOKUP, True)):
+                answer = partial(theirs.answer, end_ids=end_ids, lookup=lookup)
+                sides.append(AnsweringSide(name=name, version=theirs.version, answer=answer))
+        ours = []
+        for speculate in ("off", *drafters):
+            side = SlipstreamSide(path, workload, progress, speculate=speculate)
+            stack.callback(side.close)
+            answer = partial(_answer, side.llm)
+            name = f"{side.name} {speculate}"
+            ours.append(AnsweringSide(name=name, version=side.version, answer=answer))
+        yield ours + sides
+
+
+def _answer(llm: LLM, prompt: Sequence[int], max_tokens: int) -> Answer:
+    done = llm.generate(prompt, temperature=0, max_tokens=max_tokens)
+    return Answer(
+        tokens=done.token_ids,
+        decode_tokens=done.timings.decode_tokens,
+        decode_s=done.timings.decode_s,
+        drafted_tokens=done.stats.get("drafted_tokens", 0),
+        accepted_tokens=done.stats.get("accepted_tokens", 0),
+        verified_drafts=done.stats.get("verified_drafts", 0),
+        accepted_by_depth=done.stats.get("accepted_by_depth", ()),
+    )
