@@ -114,9 +114,9 @@ def test_rates_follow_what_happens() -> None:
     rates = AcceptanceRates()
     assert rates.rate("kind", 0.3) == 0.3
     for _ in range(200):
-        rates.observe("kind", accepted=True)
+        rates.observe("kind", 0.3, accepted=True)
     assert rates.rate("kind", 0.3) > 0.9
     for _ in range(100):
-        rates.observe("kind", accepted=False)
+        rates.observe("kind", 0.3, accepted=False)
     assert rates.rate("kind", 0.3) < 0.1
     assert rates.rate("other", 0.3) == 0.3

@@ -106,11 +106,11 @@ class Speculator:
         for node, token in zip([ROOT, *path], target, strict=True):
             drafters = set()
             for guess in self._growth.guesses.get(node, ()):
-                rates.observe(guess.kind, guess.token == token)
-                name = guess.kind[0]
+                accepted, name = guess.token == token, guess.kind[0]
+                rates.observe(guess.kind, guess.prior, accepted)
                 if name not in drafters:
                     drafters.add(name)
-                    rates.observe(first_of(name), guess.token == token)
+                    rates.observe(first_of(name), guess.prior, accepted)
 
     def learn(self, tokens: Sequence[int], logits: np.ndarray) -> None:
         """What the target expects after each token of a step: logits (M, V)."""
@@ -148,6 +148,8 @@ class Speculator:
     def _best_size(self, growth: TreeGrowth, max_nodes: int) -> int:
         """Nodes with the best goodput; grows no further than that can become better."""
         seconds, cheap_s = self._state.costs.seconds, self._state.draft_s
+        # Unknown sizes are tried step by step: nothing says yet that they do not cost far more.
+        most_rows = min(max_nodes + 1, 2 * self._state.costs.largest_known)
         expected = {1: 1.0}  # tokens, by rows
 
         def goodput(rows: int, tokens: float) -> float:
@@ -156,7 +158,7 @@ class Speculator:
 
         for index, rows in enumerate(STEP_ROWS):
             grown = len(growth.values)
-            if rows - 1 > max_nodes or not growth.grow(rows - 1):
+            if rows > most_rows or not growth.grow(rows - 1):
                 break
             last = max(expected)
             expected[rows] = expected[last] + sum(growth.values[grown:])

@@ -6,12 +6,12 @@ from statistics import median
 import numpy as np
 
 _RECENT = 9  # times of a size that count
-_STALE = 256  # observations of others, after which a size is tried as if it were new
+_STALE = 128  # observations of others, after which a size is tried as if it were new
 _SLOPE = 0.08  # of a first guess: each row more adds so much of a one-row step
 
 
 class StepCosts:
-    """Medians of recent step times; lines between sizes that are known, and beyond the last.
+    """Medians of recent step times; lines between the sizes that are known, and beyond them.
 
     The first time of a size does not count: its ops are collected then, and its memory is new.
     """
@@ -45,13 +45,21 @@ class StepCosts:
         """Whether a one-row step was timed: before, nothing can be compared."""
         return 1 in self._known
 
+    @property
+    def largest_known(self) -> int:
+        """Rows of the largest step that was timed lately."""
+        return max(self._known)
+
     def seconds(self, num_rows: int) -> float:
         """Expected time of a step of up to `most_rows`."""
         if not self._curve:
             sizes = sorted(self._known)
             times = [self._known[size] for size in sizes]
             if sizes[-1] < self._most_rows:
-                times.append(times[-1] + (self._most_rows - sizes[-1]) * _SLOPE * times[0])
+                slope = _SLOPE * times[0]
+                if len(sizes) > 1:
+                    slope = (times[-1] - times[-2]) / (sizes[-1] - sizes[-2])
+                times.append(times[-1] + (self._most_rows - sizes[-1]) * max(0.0, slope))
                 sizes.append(self._most_rows)
             rows = np.arange(self._most_rows + 1)
             self._curve = np.interp(rows, sizes, times).tolist()
