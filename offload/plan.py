@@ -24,10 +24,18 @@ class Footprint:
     kv_bytes_per_token: int
     workspace_bytes: int  # activations and other scratch memory of the largest step
     trained_context: int  # tokens
+    draft: "Footprint | None" = None  # of a second model, which drafts for one sequence at a time
 
-    def needed_bytes(self, kv_tokens: int) -> int:
-        """All that the model takes in RAM with so many tokens in the KV cache."""
-        return self.weights_bytes + self.workspace_bytes + kv_tokens * self.kv_bytes_per_token
+    def kv_bytes(self, context: int, num_sequences: int = 1) -> int:
+        """KV cache of so many sequences, and the draft's of one, of `context` tokens each."""
+        draft_bytes = 0 if self.draft is None else self.draft.kv_bytes_per_token
+        return context * (num_sequences * self.kv_bytes_per_token + draft_bytes)
+
+    def needed_bytes(self, context: int, num_sequences: int = 1) -> int:
+        """All that the model, and the draft, take in RAM."""
+        draft_bytes = 0 if self.draft is None else self.draft.needed_bytes(0)
+        fixed_bytes = self.weights_bytes + self.workspace_bytes + draft_bytes
+        return fixed_bytes + self.kv_bytes(context, num_sequences)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +69,13 @@ class Plan:
 
     @property
     def kv_bytes(self) -> int:
-        """Size of the KV cache."""
-        return self.kv_tokens * self.footprint.kv_bytes_per_token
+        """Size of the KV cache, the draft's included."""
+        return self.footprint.kv_bytes(self.context, self.num_sequences)
 
     @property
     def needed_bytes(self) -> int:
         """Everything the plan takes in RAM: weights, KV cache and workspace."""
-        return self.footprint.needed_bytes(self.kv_tokens)
+        return self.footprint.needed_bytes(self.context, self.num_sequences)
 
     def predicted_decode_tok_per_s(self, context_tokens: int = 0) -> float | None:
         """Decode speed of one sequence that already holds `context_tokens`, if reads are the limit.
@@ -91,16 +99,19 @@ class Plan:
         actual_decode_tok_per_s: float,
         *,
         context_tokens: int = 0,
+        tokens_a_step: float = 1.0,
         actual_ram_bytes: int | None = None,
     ) -> list[str]:
         """Lines of a table with the plan's figures beside those of a run.
 
-        `context_tokens` is how many tokens the sequence held on average while it was decoded.
+        `context_tokens` is how many tokens the sequence held on average while it was decoded. With
+        drafts a step, which reads the weights once, may bring more than the one token predicted.
         """
         rows = [("", "predicted", "actual", "actual / predicted")]
         speed = self.predicted_decode_tok_per_s(context_tokens)
         rows.append(_compared("decode tok/s", speed, actual_decode_tok_per_s, _one_decimal))
-        read_gb_per_s = actual_decode_tok_per_s * self._read_bytes(context_tokens) / 1e9
+        steps_per_s = actual_decode_tok_per_s / tokens_a_step
+        read_gb_per_s = steps_per_s * self._read_bytes(context_tokens) / 1e9
         rows.append(_compared("read GB/s", self.read_gb_per_s, read_gb_per_s, _one_decimal))
         if actual_ram_bytes is not None:
             rows.append(_compared("RAM", self.needed_bytes, actual_ram_bytes, format_bytes))
@@ -129,9 +140,10 @@ class Plan:
         return self.footprint.read_bytes_per_token + context_tokens * per_token
 
     def _memory_rows(self) -> list[tuple[str, str, str]]:
-        per_1k_tokens = format_bytes(1000 * self.footprint.kv_bytes_per_token)
+        per_1k_tokens = format_bytes(self.footprint.kv_bytes(1000))
         return [
             ("weights", format_bytes(self.footprint.weights_bytes), ""),
+            *self._draft_rows(),
             ("KV cache", format_bytes(self.kv_bytes), f"{per_1k_tokens} for each 1,000 tokens"),
             ("workspace", format_bytes(self.footprint.workspace_bytes), ""),
             (
@@ -141,6 +153,13 @@ class Plan:
                 f"{format_bytes(self.ram_margin_bytes)} of it left to other programs",
             ),
         ]
+
+    def _draft_rows(self) -> list[tuple[str, str, str]]:
+        draft = self.footprint.draft
+        if draft is None:
+            return []
+        beside = f"{format_bytes(draft.workspace_bytes)} of workspace beside them"
+        return [("draft's weights", format_bytes(draft.weights_bytes), beside)]
 
     def _speed_rows(self) -> list[tuple[str, str, str]]:
         if self.read_gb_per_s is None:

@@ -1,5 +1,7 @@
 """Decides how a model runs on a machine: threads, context and KV cache, each with its reason."""
 
+from collections.abc import Sequence
+
 from slipstream.offload.errors import PlanMemoryError, PlanOptionError
 from slipstream.offload.machine import Machine, explain_default_threads
 from slipstream.offload.memory import ram_margin_bytes
@@ -18,18 +20,20 @@ def plan_cpu(
     *,
     backend: Decision,
     kv: Decision,
+    speculation: Sequence[Decision] = (),
     threads: int | None = None,
     context: int | None = None,
 ) -> Plan:
     """The plan for running a model on the CPU alone; a pure function, to be called before loading.
 
+    `backend`, `kv` and `speculation` were decided by the runtime and are told with the rest.
     `threads` and `context` are met exactly, or decided here where None. Memory is never planned
     beyond what is available less a margin for other programs (`memory.ram_margin_bytes`).
     Raises PlanOptionError for a request that the machine or the model rules out, PlanMemoryError
     when the model does not fit.
     """
     margin_bytes = ram_margin_bytes(machine.ram_total_bytes)
-    needed_bytes = footprint.needed_bytes(kv_tokens=0)
+    needed_bytes = footprint.needed_bytes(0)
     free_bytes = machine.ram_available_bytes - margin_bytes - needed_bytes
     num_threads, threads_why = _choose_threads(machine, threads)
     if context is None:
@@ -53,6 +57,7 @@ def plan_cpu(
             kv,
             Decision(what="context", value=num_tokens, why=context_why),
             Decision(what="sequences", value=num_sequences, why=sequences_why),
+            *speculation,
         ),
     )
 
@@ -121,6 +126,7 @@ def _choose_sequences(
     kv_bytes = context * footprint.kv_bytes_per_token
     if kv_bytes == 0:
         return MAX_SEQUENCES, "the model keeps no KV cache"
+    free_bytes -= footprint.kv_bytes(context, 0)  # the draft's
     in_share = int(machine.ram_available_bytes * KV_SHARE) // kv_bytes
     fits = min(in_share, free_bytes // kv_bytes)
     if fits >= MAX_SEQUENCES:
@@ -137,9 +143,10 @@ def _longest_context(footprint: Footprint, free_bytes: int) -> int:
     """Tokens that fit in the memory that weights and workspace leave; at most the trained ones."""
     if free_bytes < 0:
         return 0
-    if footprint.kv_bytes_per_token == 0:
+    bytes_per_token = footprint.kv_bytes(1)
+    if bytes_per_token == 0:
         return footprint.trained_context
-    return min(footprint.trained_context, free_bytes // footprint.kv_bytes_per_token)
+    return min(footprint.trained_context, free_bytes // bytes_per_token)
 
 
 def _shortage(footprint: Footprint, machine: Machine, context: int) -> str:
@@ -149,7 +156,7 @@ def _shortage(footprint: Footprint, machine: Machine, context: int) -> str:
     return (
         f"it needs {format_bytes(footprint.needed_bytes(context))} "
         f"(weights {format_bytes(footprint.weights_bytes)}, "
-        f"KV cache {format_bytes(context * footprint.kv_bytes_per_token)}, "
+        f"KV cache {format_bytes(footprint.kv_bytes(context))}, "
         f"workspace {format_bytes(footprint.workspace_bytes)}), but only "
         f"{format_bytes(room_bytes)} can be used ({format_bytes(machine.ram_available_bytes)} "
         f"of RAM is available, less {format_bytes(margin_bytes)} for other programs)"

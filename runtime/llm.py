@@ -41,21 +41,27 @@ class LLM:
         vram_bytes: int | None = None,
         context: int | None = None,
         kv: str = "auto",
-        speculate: str | bool = "auto",
+        speculate: str = "auto",
         seed: int | None = None,
     ) -> None:
         """Load a model: a catalogue name, a path, or hf:org/repo:file.gguf.
 
-        threads : None takes one for each performance core
-        context : tokens that prompt and answer may have together; None takes what the model was
-                  trained for, if it fits in memory
-        kv      : how keys and values are stored: "f16"; "q8_0" for half the memory, and faster
-                  in long contexts; "auto" is f16
-        seed    : of every request that names none; None draws a new one for each
-        draft, vram_bytes and speculate are for versions with a GPU and drafts; asking for either
-        here is an error. Raises CatalogueError when the model is not on this machine,
-        CheckpointError when its file is damaged, UnsupportedError when it needs something that is
-        not implemented, OptionError, and MemoryBudgetError before loading what would not fit.
+        threads   : None takes one for each performance core
+        context   : tokens that prompt and answer may have together; None takes what the model was
+                    trained for, if it fits in memory
+        kv        : how keys and values are stored: "f16"; "q8_0" for half the memory, and faster
+                    in long contexts; "auto" is f16
+        speculate : what guesses at tokens that a step then verifies together: "off", or some of
+                    "ngram" (how the text went on before), "recycling" (what the model found likely
+                    before) and "model" (see draft) joined by +; "auto" is all that there are. The
+                    text is the same with any, and no step is spent on guesses that do not pay
+        draft     : a smaller model with the same vocabulary, named like `model`; "auto" takes the
+                    catalogue's for this one, if it is on this machine and small enough to pay
+        seed      : of every request that names none; None draws a new one for each
+        vram_bytes is for versions with a GPU; asking for it here is an error. Raises CatalogueError
+        when a model is not on this machine, CheckpointError when its file is damaged,
+        UnsupportedError when it needs something that is not implemented, OptionError, and
+        MemoryBudgetError before loading what would not fit.
         """
         options = Options(
             draft=draft,

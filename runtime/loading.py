@@ -4,25 +4,22 @@ import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from slipstream.cpu_kernels import KV_BLOCK_DIMENSIONS
-from slipstream.offload.bandwidth import measured_read_bandwidth
-from slipstream.offload.errors import PlanMemoryError, PlanOptionError
-from slipstream.offload.machine import default_threads, probe
-from slipstream.offload.plan import Decision, Footprint, Plan
-from slipstream.offload.planner import plan_cpu
+from slipstream.offload.plan import Plan
 from slipstream.runtime.backends import Backend, load_backend
 from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.checkpoint import ModelFile
-from slipstream.runtime.engine import LARGEST_CHUNK, Engine, Scoring
+from slipstream.runtime.draft_choice import Draft, chosen_draft
+from slipstream.runtime.engine import Engine
 from slipstream.runtime.errors import CheckpointError, MemoryBudgetError, OptionError
 from slipstream.runtime.kv_cache import KVCache, pages_for
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
-from slipstream.runtime.models import ModelConfig, head_name, load_model, read_model_config
-from slipstream.runtime.options import DEFAULT_KV, KV_DTYPES, Options
-from slipstream.runtime.speculation import Speculation, drafter_names
+from slipstream.runtime.models import ModelConfig, load_model, read_model_config
+from slipstream.runtime.options import KV_DTYPES, Options
+from slipstream.runtime.planning import DRAFT_KV, plan_for
+from slipstream.runtime.speculation import DraftModel, Speculation
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
@@ -47,8 +44,8 @@ def plan_model(model: str | Path, options: Options, backend_name: str = "auto") 
 
     Raises as `load` does.
     """
-    with ModelFile.open(resolve(model)) as file:
-        return _plan(file, read_model_config(file), options, load_backend(backend_name))
+    with ModelFile.open(resolve(model)) as file, chosen_draft(file, options) as draft:
+        return plan_for(file, read_model_config(file), options, load_backend(backend_name), draft)
 
 
 def load(
@@ -64,7 +61,7 @@ def load(
     Raises CatalogueError, CheckpointError, UnsupportedError, OptionError, MemoryBudgetError.
     """
     try:
-        return _load(resolve(model), options, backend_name, progress)
+        return _load(model, options, backend_name, progress)
     except MemoryBudgetError:
         raise
     except MemoryError as error:
@@ -74,44 +71,88 @@ def load(
         ) from error
 
 
-def _load(path: Path, options: Options, backend_name: str, progress: Progress | None) -> Loaded:
+def _load(
+    model: str | Path, options: Options, backend_name: str, progress: Progress | None
+) -> Loaded:
     start = time.perf_counter()
-    with ModelFile.open(path) as file:
+    path = resolve(model)
+    with ModelFile.open(path) as file, chosen_draft(file, options) as draft:
         config = read_model_config(file)
         backend = load_backend(backend_name)
-        plan = _plan(file, config, options, backend)
+        plan = plan_for(file, config, options, backend, draft)
         with backend.computing(plan.threads), ThreadPoolExecutor(1) as beside:
-            backend.ops.prepare(
-                {tensor.quant_type for tensor in file.tensors.values()},
-                _stage(progress, "compiling kernels for this CPU (once)"),
-            )
+            _prepare(file, backend, progress)
             # Repacking weights leaves Python free; reading a vocabulary does not, and takes a core.
             backend.ops.set_num_threads(max(1, plan.threads - 1))
             pending = beside.submit(_read_tokenizer, file, config)
             pending.add_done_callback(lambda _: backend.ops.set_num_threads(plan.threads))
             weights = load_model(file, config, backend, _stage(progress, "loading weights"))
             tokenizer, chat_template = pending.result()
-    cache = KVCache(
-        num_layers=config.num_layers,
-        num_kv_heads=config.num_kv_heads,
-        head_size=config.head_size,
-        # Whole pages for each sequence: else fewer of them fit than the plan says.
-        num_tokens=plan.num_sequences * pages_for(plan.context) * PAGE_SIZE,
-        dtype=KV_DTYPES[plan.kv],
-    )
-    engine = Engine(weights, cache, backend, threads=plan.threads)
+        draft_model = _load_draft(draft, tokenizer, backend, plan, progress)
+    # Whole pages for each sequence: else fewer of them fit than the plan says.
+    num_tokens = plan.num_sequences * pages_for(plan.context) * PAGE_SIZE
+    cache = _cache_for(config, num_tokens, KV_DTYPES[plan.kv])
     return Loaded(
         path=path,
         config=config,
         tokenizer=tokenizer,
         chat_template=chat_template,
         plan=plan,
-        engine=engine,
-        speculation=Speculation(
-            drafter_names(options.speculate), backend.ops, tokenizer.vocab_size
-        ),
+        engine=Engine(weights, cache, backend, threads=plan.threads),
+        speculation=Speculation(draft.names, backend.ops, tokenizer.vocab_size, draft_model),
         load_s=time.perf_counter() - start,
     )
+
+
+def _cache_for(config: ModelConfig, num_tokens: int, dtype: str) -> KVCache:
+    return KVCache(
+        num_layers=config.num_layers,
+        num_kv_heads=config.num_kv_heads,
+        head_size=config.head_size,
+        num_tokens=num_tokens,
+        dtype=dtype,
+    )
+
+
+def _prepare(file: ModelFile, backend: Backend, progress: Progress | None) -> None:
+    backend.ops.prepare(
+        {tensor.quant_type for tensor in file.tensors.values()},
+        _stage(progress, "compiling kernels for this CPU (once)"),
+    )
+
+
+def _load_draft(
+    draft: Draft, target: Tokenizer, backend: Backend, plan: Plan, progress: Progress | None
+) -> DraftModel | None:
+    """The model that drafts, if there is one.
+
+    Raises OptionError where its tokens are not the target's, and as `load` does.
+    """
+    if draft.file is None or draft.config is None:
+        return None
+    with backend.computing(plan.threads):
+        tokenizer = Tokenizer.from_metadata(draft.file.metadata, path=draft.file.path)
+        _check_vocabulary(draft.file, draft.config, tokenizer)
+        _check_same_tokens(draft.file.path, tokenizer, target)
+        _prepare(draft.file, backend, progress)
+        stage = _stage(progress, "loading the draft's weights")
+        weights = load_model(draft.file, draft.config, backend, stage)
+    num_tokens = pages_for(plan.context) * PAGE_SIZE
+    cache = _cache_for(draft.config, num_tokens, KV_DTYPES[DRAFT_KV])
+    return DraftModel(
+        weights, cache, backend, threads=plan.threads, vocab_size=tokenizer.vocab_size
+    )
+
+
+def _check_same_tokens(path: Path, draft: Tokenizer, target: Tokenizer) -> None:
+    """One vocabulary may begin the other: a token that only one has is never drafted."""
+    different = target.first_difference(draft)
+    if different is not None:
+        raise OptionError(
+            f"draft: {path.name} has another vocabulary: token {different} is "
+            f"{draft.token_text(different)!r} there and {target.token_text(different)!r} in the "
+            "model that it should draft for; use a draft of the same family"
+        )
 
 
 def _read_tokenizer(file: ModelFile, config: ModelConfig) -> tuple[Tokenizer, ChatTemplate | None]:
@@ -134,55 +175,6 @@ def _check_vocabulary(file: ModelFile, config: ModelConfig, tokenizer: Tokenizer
             f"{file.path}: {key} is {stated}, but there are {num_tokens} tokens and {num_rows} "
             "embedding rows; the file is damaged"
         )
-
-
-def _plan(file: ModelFile, config: ModelConfig, options: Options, backend: Backend) -> Plan:
-    machine = probe()
-    threads = options.threads or default_threads(machine)
-    machine = replace(machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine))
-    kv = _choose_kv(config, options)
-    try:
-        return plan_cpu(
-            _footprint(file, config, backend, KV_DTYPES[str(kv.value)]),
-            machine,
-            threads=options.threads,
-            context=options.context,
-            backend=Decision(what="backend", value=backend.name, why=backend.reason),
-            kv=kv,
-        )
-    except PlanOptionError as error:
-        raise OptionError(str(error)) from error
-    except PlanMemoryError as error:
-        raise MemoryBudgetError(str(error)) from error
-
-
-def _choose_kv(config: ModelConfig, options: Options) -> Decision:
-    if options.kv == "auto":
-        return Decision(what="kv", value=DEFAULT_KV, why="the default; q8_0 takes half the memory")
-    if KV_DTYPES[options.kv] == "int8" and config.head_size % KV_BLOCK_DIMENSIONS:
-        raise OptionError(
-            f"kv: {options.kv} needs heads of a multiple of {KV_BLOCK_DIMENSIONS} dimensions, "
-            f"{config.name} has {config.head_size}; use f16"
-        )
-    return Decision(what="kv", value=options.kv, why="asked for")
-
-
-def _footprint(file: ModelFile, config: ModelConfig, backend: Backend, kv_dtype: str) -> Footprint:
-    """What the model costs. An embedding that is not also the head stays in the file."""
-    head = head_name(file.tensors)
-    packed = sum(
-        backend.ops.weight_bytes(tensor.quant_type, *tensor.shape)
-        for tensor in file.tensors.values()
-        if len(tensor.shape) == 2 and (tensor.name == head or tensor.name.startswith("blk."))
-    )
-    widest = max(config.feed_forward_size, config.hidden_size, config.num_heads * config.head_size)
-    return Footprint(
-        weights_bytes=packed,
-        read_bytes_per_token=packed,
-        kv_bytes_per_token=config.kv_bytes_per_token(kv_dtype),
-        workspace_bytes=4 * (LARGEST_CHUNK * 6 * widest + Scoring.chunk_limit * config.vocab_size),
-        trained_context=config.context_length,
-    )
 
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:

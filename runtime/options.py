@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.number_rule import SEED, NumberRule
-from slipstream.runtime.speculation import drafter_names
+from slipstream.runtime.speculation import MODEL, drafter_names
 
 # By the names that users know them by. q8_0 takes 53 % of the bytes of f16.
 KV_DTYPES = {"f16": "float16", "q8_0": "int8"}
@@ -25,7 +25,7 @@ class Options:
     threads: int | None = None
     context: int | None = None  # tokens
     kv: str = "auto"
-    speculate: str | bool = "auto"
+    speculate: str = "auto"
     draft: str | None = None
     vram_bytes: int | None = None
     seed: int | None = None
@@ -34,22 +34,31 @@ class Options:
         """Raises OptionError for a value that can't be met."""
         for name, rule in _RULES.items():
             object.__setattr__(self, name, rule.check(name, getattr(self, name)))
-        for name in ("kv", "speculate"):
-            if not isinstance(getattr(self, name), str | bool):
-                raise OptionError(f"{name} must be a text, got {getattr(self, name)!r}")
+        for name in ("kv", "speculate", "draft"):
+            value = getattr(self, name)
+            if not (isinstance(value, str) or (name == "draft" and value is None)):
+                raise OptionError(f"{name} must be a text, got {value!r}")
         if self.kv != "auto" and self.kv not in KV_DTYPES:
             raise OptionError(
                 f"kv: expected one of auto, {', '.join(KV_DTYPES)}, how keys and values are "
                 f"stored; got {self.kv!r}"
             )
-        drafter_names(self.speculate)  # raises where it names none
-        if self.draft is not None:
-            raise OptionError(
-                f"draft: speculative decoding is not in this version, so {self.draft!r} can't be "
-                "used; leave it out"
-            )
+        self._check_drafters()
         if self.vram_bytes:
             raise OptionError(
                 f"vram_bytes: this version computes on the CPU only, so {self.vram_bytes} bytes "
                 "of GPU memory can't be used; leave it out"
+            )
+
+    def _check_drafters(self) -> None:
+        names = drafter_names(self.speculate)
+        if self.draft not in (None, "auto") and MODEL not in names:
+            raise OptionError(
+                f"draft: {self.draft} would not be used with speculate={self.speculate!r}; leave "
+                f"out one of them, or add {MODEL} to the drafters"
+            )
+        if self.draft is None and self.speculate != "auto" and MODEL in names:
+            raise OptionError(
+                f"speculate: the drafter {MODEL!r} needs a model: name one as draft, or give "
+                "draft='auto'"
             )

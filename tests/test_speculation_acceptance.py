@@ -1,4 +1,4 @@
-"""Every acceptance policy gives the target's own distribution, and the test would see one that does not."""
+"""Every acceptance policy gives the target's own distribution, and a broken one is seen."""
 
 from collections.abc import Callable
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from slipstream.runtime.speculation import ROOT, NgramLookup, TokenRecycling
+from slipstream.runtime.speculation import ROOT
 from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
-from slipstream.runtime.speculation.tree_growth import grow_tree
+from slipstream.runtime.speculation.ngram_lookup import NgramLookup
+from slipstream.runtime.speculation.token_recycling import TokenRecycling
+from slipstream.runtime.speculation.tree_growth import TreeGrowth, Worth
 
 NO_VALUE = 1e-9
 
@@ -13,7 +15,7 @@ def chain(drafter: NgramLookup, text: list[int], length: int) -> list[int]:
     """The likeliest guesses one after another."""
     state, token, found = drafter.begin(text), text[-1], []
     for _ in range(length):
-        guesses = drafter.guesses(token, state)
+        guesses = drafter.guesses((token,), state)
         if not guesses:
             break
         token, state = guesses[0].token, guesses[0].state
@@ -29,7 +31,7 @@ def test_a_text_that_repeats_itself_is_continued() -> None:
 def test_the_longest_match_comes_first_and_the_others_stay() -> None:
     text = [9, 1, 2, 3, 8, 1, 2, 4, 9, 1, 2]
     drafter = NgramLookup()
-    guesses = drafter.guesses(2, drafter.begin(text))
+    guesses = drafter.guesses((2,), drafter.begin(text))
     assert [guess.token for guess in guesses] == [3, 4]  # 9 1 2 matches, then only 1 2
     assert guesses[0].kind == ("n-gram", 3)
     assert guesses[1].kind == ("older n-gram", 2)
@@ -50,18 +52,18 @@ def test_a_growing_text_is_indexed_once_and_all_of_it() -> None:
 def test_nothing_is_guessed_of_what_never_was() -> None:
     drafter = NgramLookup()
     for text in ([5], [5, 6], [1, 2, 3]):
-        assert drafter.guesses(text[-1], drafter.begin(text)) == []
+        assert drafter.guesses((text[-1],), drafter.begin(text)) == []
 
 
 def test_recycling_gives_back_what_the_target_found_likely() -> None:
     drafter = TokenRecycling(vocab_size=20)
-    assert drafter.guesses(3, None) == []
+    assert drafter.guesses((3,), None) == []
     likeliest = np.array([range(8), range(8, 16), [1, 25, 3, 4, 5, 6, 7, 8]], np.int32)
     logits = np.tile(np.arange(8, 0, -1, dtype=np.float32), (3, 1))
     drafter.observe([3, 4, 3], likeliest, logits)
-    assert [each.token for each in drafter.guesses(4, None)] == list(range(8, 16))
-    assert [each.token for each in drafter.guesses(3, None)] == [1, 3, 4, 5, 6, 7, 8]  # the last
-    assert drafter.guesses(19, None) == drafter.guesses(25, None) == []
+    assert [each.token for each in drafter.guesses((4,), None)] == list(range(8, 16))
+    assert [each.token for each in drafter.guesses((3,), None)] == [1, 3, 4, 5, 6, 7, 8]  # the last
+    assert drafter.guesses((19,), None) == drafter.guesses((25,), None) == []
 
 
 def test_trees_grow_best_first_and_within_their_size() -> None:
@@ -71,22 +73,25 @@ def test_trees_grow_best_first_and_within_their_size() -> None:
     candidates = np.stack([rng.permutation(40)[:8] for _ in range(40)]).astype(np.int32)
     drafter.observe(range(40), candidates, logits)
     rates = AcceptanceRates()
-    whole = grow_tree([drafter], rates, [7], max_nodes=60, least_value=NO_VALUE).tree
+    growth = TreeGrowth([drafter], rates, [7], Worth(value=NO_VALUE))
+    assert growth.grow(60)
+    whole, values = growth.tree(60), list(growth.values)
     assert len(whole) == 60
-    assert list(whole.values) == sorted(whole.values, reverse=True)
+    assert values == sorted(values, reverse=True)
     for node, parent in enumerate(whole.parents):
         assert ROOT <= parent < node
         above = 7 if parent == ROOT else whole.tokens[parent]
         assert whole.tokens[node] in candidates[above]
     siblings = list(zip(whole.parents, whole.tokens, strict=True))
     assert len(set(siblings)) == len(siblings)
-    for size in (0, 1, 13):
-        smaller = grow_tree([drafter], rates, [7], max_nodes=size, least_value=NO_VALUE).tree
-        assert smaller == whole.first(size)
-    least = whole.values[20]
-    valued = grow_tree([drafter], rates, [7], max_nodes=60, least_value=least).tree
-    assert valued == whole.first(len(valued))
-    assert min(valued.values) >= least
+    stepwise = TreeGrowth([drafter], rates, [7], Worth(value=NO_VALUE))
+    for size in (0, 1, 13, 60):
+        assert stepwise.grow(size)
+        assert stepwise.tree(size) == growth.tree(size)
+    valued = TreeGrowth([drafter], rates, [7], Worth(value=values[20]))
+    assert not valued.grow(60)
+    assert min(valued.values) >= values[20]
+    assert valued.tree(60) == growth.tree(len(valued.values))
 
 
 def test_drafters_that_agree_are_surer_than_one() -> None:
@@ -97,8 +102,9 @@ def test_drafters_that_agree_are_surer_than_one() -> None:
     rates = AcceptanceRates()
 
     def value(*drafters: object) -> float:
-        tree = grow_tree(drafters, rates, text, max_nodes=8, least_value=NO_VALUE).tree
-        return tree.values[tree.tokens.index(3)]
+        growth = TreeGrowth(drafters, rates, text, Worth(value=NO_VALUE))
+        growth.grow(8)
+        return growth.values[growth.tree(8).tokens.index(3)]
 
     both = value(NgramLookup(), recycling)
     assert both > max(value(NgramLookup()), value(recycling))
@@ -108,9 +114,9 @@ def test_rates_follow_what_happens() -> None:
     rates = AcceptanceRates()
     assert rates.rate("kind", 0.3) == 0.3
     for _ in range(200):
-        rates.observe("kind", accepted=True)
+        rates.observe("kind", 0.3, accepted=True)
     assert rates.rate("kind", 0.3) > 0.9
     for _ in range(100):
-        rates.observe("kind", accepted=False)
+        rates.observe("kind", 0.3, accepted=False)
     assert rates.rate("kind", 0.3) < 0.1
     assert rates.rate("other", 0.3) == 0.3

@@ -24,9 +24,7 @@ def chat_command(
     /,
     model: str,
     system: str | None,
-    threads: int | None,
-    context: int | None,
-    kv: str,
+    load: dict[str, Any],
     **sampling: Any,
 ) -> None:
     """Talk with a model. /help inside shows the commands.
@@ -39,15 +37,17 @@ def chat_command(
     from slipstream.apps.cli.chat.typing_echo import typing_hidden
     from slipstream.apps.cli.loading import open_model
     from slipstream.runtime.catalogue import CATALOGUE
+    from slipstream.runtime.options import Options
     from slipstream.runtime.sampling import SamplingOptions
 
     if sys.stdin is None:
         raise PromptError("nothing can be said: standard input is closed")
     SamplingOptions.from_user(**sampling)  # a wrong value should not wait for the model
+    options = Options(**load)
     if model in CATALOGUE and not CATALOGUE[model].chat:  # nor should this wait for a pull
         raise base_model(model)
     with typing_hidden():
-        llm = open_model(model, threads=threads, context=context, kv=kv)
+        llm = open_model(model, options)
     with llm:
         if llm.chat_template is None:
             raise base_model(model)

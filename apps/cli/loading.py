@@ -1,5 +1,6 @@
 """From what the user wrote for a model to an open `LLM`, with progress and a pull where needed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from slipstream.apps.cli.progress import LoadProgress, PullProgress
@@ -9,13 +10,14 @@ from slipstream.runtime.llm import LLM
 from slipstream.runtime.options import Options
 
 
-def open_model(model: str, *, threads: int | None, context: int | None, kv: str) -> LLM:
+def open_model(model: str, options: Options) -> LLM:
     """Load a model, pulling it first when it has a name and is not on this machine.
 
-    Raises as `LLM` and `catalogue.pull` do.
+    The draft is pulled too when it is named. Raises as `LLM` and `catalogue.pull` do.
     """
-    options = Options(threads=threads, context=context, kv=kv)
     path = local_file(model)
+    if options.draft not in (None, "auto"):
+        options = replace(options, draft=str(local_file(options.draft)))
     with LoadProgress() as progress:
         return LLM.open(path, options, progress=progress)
 

@@ -1,5 +1,7 @@
 """`slipstream plan`: what running a model would take and bring, without loading it."""
 
+from typing import Any
+
 import click
 
 from slipstream.apps.cli.console import put, put_json, short_path
@@ -10,16 +12,14 @@ from slipstream.apps.cli.shared_options import json_option, load_options
 @click.argument("model")
 @load_options
 @json_option
-def plan_command(
-    model: str, threads: int | None, context: int | None, kv: str, as_json: bool
-) -> None:
+def plan_command(model: str, load: dict[str, Any], as_json: bool) -> None:
     """Say how MODEL would run here: memory, threads, context, speed, and why."""
     from slipstream.runtime.catalogue import resolve
     from slipstream.runtime.loading import plan_model
     from slipstream.runtime.options import Options
 
     path = resolve(model)
-    plan = plan_model(path, Options(threads=threads, context=context, kv=kv))
+    plan = plan_model(path, Options(**load))
     if as_json:
         put_json({"model": model, "path": str(path), **plan.as_dict()})
         return

@@ -39,9 +39,7 @@ def run_command(
     model: str,
     system: str | None,
     raw: bool,
-    threads: int | None,
-    context: int | None,
-    kv: str,
+    load: dict[str, Any],
     stats: bool,
     as_json: bool,
     **sampling: Any,
@@ -57,10 +55,12 @@ def run_command(
 
     from slipstream.apps.cli.loading import open_model
     from slipstream.apps.cli.timing_lines import completion_dict, timing_lines
+    from slipstream.runtime.options import Options
     from slipstream.runtime.sampling import SamplingOptions
 
     SamplingOptions.from_user(**sampling)  # a wrong value should not wait for the model
-    with open_model(model, threads=threads, context=context, kv=kv) as llm:
+    options = Options(**load)
+    with open_model(model, options) as llm:
         plain = raw or plain_only(llm, model, system)
         stream = start(llm, text, system, plain, sampling)
         with stopped_by_interrupt(stream.cancel):

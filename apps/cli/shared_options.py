@@ -1,7 +1,8 @@
 """Options that several commands have."""
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -44,7 +45,21 @@ _LOAD_OPTIONS = (
         show_default=True,
         help="How keys and values are stored; q8_0 takes half the memory.",
     ),
+    click.option(
+        "--draft",
+        metavar="MODEL",
+        help="A smaller model of the same family that drafts; auto takes the catalogue's.",
+    ),
+    click.option(
+        "--speculate",
+        default="auto",
+        show_default=True,
+        metavar="DRAFTERS",
+        help="off, auto, or some of ngram, recycling and model joined by +. Faster, same text.",
+    ),
 )
+
+_LOAD_NAMES = ("threads", "context", "kv", "draft", "speculate")
 
 # name, type, help; the defaults in the texts are those of SamplingOptions.
 _SAMPLING_OPTIONS = (
@@ -67,10 +82,16 @@ _STOP_OPTION = click.option(
 
 
 def load_options(command: Command) -> Command:
-    """Add --threads, --context and --kv, passed by these names."""
+    """Add the options of `Options` that commands have, passed together as the mapping `load`."""
+
+    @functools.wraps(command)
+    def with_mapping(*args: Any, **values: Any) -> Any:
+        load = {name: values.pop(name) for name in _LOAD_NAMES}
+        return command(*args, load=load, **values)
+
     for option in reversed(_LOAD_OPTIONS):
-        command = option(command)
-    return command
+        option(with_mapping)
+    return cast(Command, with_mapping)
 
 
 def sampling_options(command: Command) -> Command:

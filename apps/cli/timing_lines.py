@@ -25,10 +25,16 @@ def timing_lines(completion: Completion, plan: Plan) -> list[str]:
             f"{timings.decode_tokens} tokens, {timings.decode_tok_per_s:.1f} tok/s",
         ),
     ]
+    accepted = stats.get("accepted_tokens", 0)
+    tokens_a_step = timings.decode_tokens / max(1, timings.decode_tokens - accepted)
+    if "drafted_tokens" in stats:
+        drafted = f"{stats['drafted_tokens']} tokens"
+        rows.append(("drafts", drafted, f"{accepted} accepted, {tokens_a_step:.2f} tokens a step"))
     lines = aligned(rows)
     if timings.decode_tokens:
         held = stats["prompt_tokens"] + timings.decode_tokens // 2
-        lines += ["", *plan.compare(timings.decode_tok_per_s, context_tokens=held)]
+        speed = timings.decode_tok_per_s
+        lines += ["", *plan.compare(speed, context_tokens=held, tokens_a_step=tokens_a_step)]
     return lines
 
 

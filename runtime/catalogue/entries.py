@@ -30,6 +30,7 @@ class CatalogueEntry:
     licence: str
     licence_terms: str  # a notice to show, or where the terms are
     chat: bool  # False: a base model, which completes text and has no chat template
+    draft: str | None = None  # the model of this catalogue that drafts for it
 
 
 def numbered(package: str, count: int, version: str) -> tuple[str, ...]:
@@ -95,6 +96,7 @@ QWEN25_CODER_15B = CatalogueEntry(
     licence=APACHE_2,
     licence_terms=APACHE_2_TERMS,
     chat=True,
+    draft=QWEN25_CODER_05B.name,
 )
 
 DEFAULT_MODEL: Final = SMOLLM2_135M.name

@@ -58,7 +58,7 @@ class Job(ABC):
         """
         raise NotImplementedError
 
-    def took(self, num_rows: int, seconds: float) -> None:
+    def took(self, num_rows: int, seconds: float) -> None:  # noqa: B027
         """A step of this job's pending token and draft alone took so long."""
 
     @abstractmethod

@@ -80,15 +80,16 @@ class StepLoop:
                 start = time.perf_counter()
                 try:
                     logits = self._runner.logits(step.batch)
+                    break
                 except CacheFullError:
                     if not self._prefixes.evict_one():
                         raise
-                    continue
-                seconds = time.perf_counter() - start
-                self._pace.observe(len(step.batch.tokens), seconds)
-                if len(self._running) == 1 and step.jobs[0][1] == 1:
-                    step.jobs[0][0].took(len(step.batch.tokens), seconds)
-                return logits
+        seconds = time.perf_counter() - start
+        self._pace.observe(len(step.batch.tokens), seconds)
+        job, count, _ = step.jobs[0]
+        if len(self._running) == 1 and count == 1:
+            job.took(len(step.batch.tokens), seconds)
+        return logits
 
     def _advance(self, step: ScheduledStep, logits: np.ndarray) -> None:
         for job, count, rows in step.jobs:

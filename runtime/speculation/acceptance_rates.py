@@ -4,7 +4,7 @@ from collections.abc import Hashable
 
 
 class AcceptanceRates:
-    """A running share of accepted guesses for each kind, forgetting slowly."""
+    """A running share of accepted guesses for each kind, forgetting slowly, priors too."""
 
     _PRIOR_WEIGHT = 4.0  # guesses that a prior counts as
     _MEMORY = 0.97  # of older guesses, at each new one: about the last 33 count
@@ -13,11 +13,14 @@ class AcceptanceRates:
         self._counts: dict[Hashable, tuple[float, float]] = {}  # accepted, made
 
     def rate(self, kind: Hashable, prior: float) -> float:
-        """Share of this kind's guesses that came true; `prior` as long as there were few."""
-        accepted, made = self._counts.get(kind, (0.0, 0.0))
-        return (accepted + prior * self._PRIOR_WEIGHT) / (made + self._PRIOR_WEIGHT)
+        """Share of this kind's guesses that came true; `prior` before there were any."""
+        counts = self._counts.get(kind)
+        return prior if counts is None else counts[0] / counts[1]
 
-    def observe(self, kind: Hashable, accepted: bool) -> None:
+    def observe(self, kind: Hashable, prior: float, accepted: bool) -> None:
         """A guess whose parent was accepted came true, or did not."""
-        before, made = self._counts.get(kind, (0.0, 0.0))
-        self._counts[kind] = (before * self._MEMORY + accepted, made * self._MEMORY + 1.0)
+        counts = self._counts.get(kind, (prior * self._PRIOR_WEIGHT, self._PRIOR_WEIGHT))
+        self._counts[kind] = (
+            counts[0] * self._MEMORY + accepted,
+            counts[1] * self._MEMORY + 1.0,
+        )

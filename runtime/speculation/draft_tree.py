@@ -12,12 +12,10 @@ class DraftTree:
 
     tokens  : of each node
     parents : node that each follows, or ROOT; siblings have different tokens
-    values  : estimated probability of each that it and all its ancestors will be accepted
     """
 
     tokens: tuple[int, ...] = ()
     parents: tuple[int, ...] = ()
-    values: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -29,14 +27,6 @@ class DraftTree:
         for node, (token, parent) in enumerate(zip(self.tokens, self.parents, strict=True)):
             found.setdefault(parent, {})[token] = node
         return found
-
-    def first(self, num_nodes: int) -> "DraftTree":
-        """The tree of the first nodes alone."""
-        return DraftTree(
-            tokens=self.tokens[:num_nodes],
-            parents=self.parents[:num_nodes],
-            values=self.values[:num_nodes],
-        )
 
 
 EMPTY = DraftTree()

@@ -1,15 +1,13 @@
 """What every drafter can do: name tokens that may come next."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 
-@dataclass(frozen=True, slots=True)
-class Guess:
+class Guess(NamedTuple):
     """A token that may come next.
 
     kind  : drafter and evidence; guesses of one kind are counted together
@@ -26,21 +24,53 @@ class Guess:
 class Drafter(ABC):
     """Guesses at a text's continuation, asked node by node."""
 
+    name: ClassVar[str]
+
     @abstractmethod
     def begin(self, text: Sequence[int]) -> Any:
         """The state at the end of a text: one that grew since the last call, or another."""
 
     @abstractmethod
-    def guesses(self, token: int, state: Any) -> list[Guess]:
-        """What may follow `token`, likeliest first, no token twice.
+    def guesses(self, path: tuple[int, ...], state: Any) -> list[Guess]:
+        """What may follow a path, likeliest first, no token twice.
 
-        state : of the end of the text, or of the guess that named `token`; None when only other
-                drafters named it
+        path  : the text's last token, then the drafted ones down to the node
+        state : of the end of the text, or of the guess that named the path's last token; None when
+                only other drafters named it
         """
 
-    def observe(self, tokens: Sequence[int], likeliest: np.ndarray, logits: np.ndarray) -> None:
+    def observe(  # noqa: B027
+        self, tokens: Sequence[int], likeliest: np.ndarray, logits: np.ndarray
+    ) -> None:
         """Learn from a step: what the target finds likely after each of its M rows.
 
         likeliest : (M, k) int32, in order
         logits    : (M, k) float32, theirs
+        """
+
+
+class CostlyDrafter(Drafter):
+    """A drafter whose guesses take time that they must be worth."""
+
+    PRIOR: ClassVar[float]  # share of its first guesses that are right, before any was counted
+
+    @abstractmethod
+    def price_s(self, path: tuple[int, ...]) -> float:
+        """Seconds that `guesses` is expected to take."""
+
+    @abstractmethod
+    def catch_up(
+        self,
+        text: Sequence[int],
+        tokens_left: int,
+        rate: float,
+        step_s: Callable[[int], float],
+    ) -> bool:
+        """Work on being ready for the end of a text; whether it now is.
+
+        A bounded part of the work for each call, and none that is not worth its time.
+
+        tokens_left : to come at most
+        rate        : share of first guesses that are right
+        step_s      : seconds that a step of the target takes, by its rows
         """

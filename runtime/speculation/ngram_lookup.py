@@ -4,6 +4,7 @@ Source of the idea: prompt lookup decoding, github.com/apoorvumang/prompt-lookup
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from slipstream.runtime.speculation.drafter import Drafter, Guess
 
@@ -19,6 +20,8 @@ _Places = tuple[tuple[int, int], ...]  # (where the next token stands, tokens be
 
 class NgramLookup(Drafter):
     """The text itself, prompt and answer, as a source of drafts. One for each request."""
+
+    name: ClassVar[str] = "n-gram"
 
     def __init__(self) -> None:
         self._text: Sequence[int] = ()
@@ -38,8 +41,9 @@ class NgramLookup(Drafter):
         found = [(place, self._match_length(place)) for place in reversed(places)]
         return tuple(sorted(found, key=lambda each: -each[1]))
 
-    def guesses(self, token: int, state: _Places | None) -> list[Guess]:
-        text, found = self._text, {}
+    def guesses(self, path: tuple[int, ...], state: _Places | None) -> list[Guess]:
+        text = self._text
+        found: dict[int, Guess] = {}
         for place, length in state or ():
             if place < len(text) and text[place] not in found:
                 following = tuple(
@@ -50,7 +54,7 @@ class NgramLookup(Drafter):
                 is_first = not found
                 found[text[place]] = Guess(
                     token=text[place],
-                    kind=("n-gram" if is_first else "older n-gram", length),
+                    kind=(self.name if is_first else "older n-gram", length),
                     prior=_PRIORS.get(length, _LONG_PRIOR) if is_first else _PRIOR_OF_OTHERS,
                     state=following,
                 )
@@ -59,8 +63,6 @@ class NgramLookup(Drafter):
     def _match_length(self, place: int) -> int:
         """Tokens before `place` that are the same as at the text's end."""
         text, length = self._text, _SHORTEST
-        while (
-            length < min(_LONGEST, place) and text[place - 1 - length] == text[-1 - length]
-        ):
+        while length < min(_LONGEST, place) and text[place - 1 - length] == text[-1 - length]:
             length += 1
         return length

@@ -3,25 +3,26 @@
 from types import ModuleType
 
 from slipstream.runtime.errors import OptionError
+from slipstream.runtime.speculation.draft_model import DraftModel
 from slipstream.runtime.speculation.drafter import Drafter
+from slipstream.runtime.speculation.model_drafter import ModelDrafter
 from slipstream.runtime.speculation.ngram_lookup import NgramLookup
 from slipstream.runtime.speculation.speculator import SpeculationState, Speculator
 from slipstream.runtime.speculation.token_recycling import TokenRecycling
 
 OFF = "off"
-DRAFTERS = ("ngram", "recycling")
-AUTO = "+".join(DRAFTERS)
+MODEL = "model"
+DRAFTERS = ("ngram", "recycling", MODEL)
 
 
-def drafter_names(speculate: str | bool) -> tuple[str, ...]:
-    """The drafters that an option names: "auto", "off", or names joined by "+".
+def drafter_names(speculate: str) -> tuple[str, ...]:
+    """The drafters that an option names: "auto" for all, "off", or names joined by "+".
 
     Raises OptionError for anything else.
     """
-    if speculate in (OFF, False):
+    if speculate == OFF:
         return ()
-    text = AUTO if speculate in ("auto", True) else str(speculate)
-    names = tuple(text.split("+"))
+    names = DRAFTERS if speculate == "auto" else tuple(speculate.split("+"))
     if len(set(names)) < len(names) or not set(names) <= set(DRAFTERS):
         raise OptionError(
             f"speculate: expected auto, off, or drafters joined by + ({', '.join(DRAFTERS)}), "
@@ -33,8 +34,15 @@ def drafter_names(speculate: str | bool) -> tuple[str, ...]:
 class Speculation:
     """What the requests of a model share: what was learned from its text so far."""
 
-    def __init__(self, names: tuple[str, ...], ops: ModuleType, vocab_size: int) -> None:
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        ops: ModuleType,
+        vocab_size: int,
+        draft_model: DraftModel | None = None,
+    ) -> None:
         self._names = names
+        self._model = ModelDrafter(draft_model, vocab_size) if draft_model is not None else None
         self._state = SpeculationState(ops)
         self._recycling = TokenRecycling(vocab_size) if "recycling" in names else None
 
@@ -45,4 +53,6 @@ class Speculation:
             drafters.append(NgramLookup())
         if self._recycling is not None:
             drafters.append(self._recycling)
+        if self._model is not None:
+            drafters.append(self._model)
         return Speculator(drafters, self._state) if drafters else None

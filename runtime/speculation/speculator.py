@@ -6,23 +6,24 @@ one with the most expected tokens for the expected time is taken.
 
 import time
 from collections.abc import Sequence
-from itertools import accumulate
 from types import ModuleType
 
 import numpy as np
 
 from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
 from slipstream.runtime.speculation.draft_tree import EMPTY, ROOT, DraftTree
-from slipstream.runtime.speculation.drafter import Drafter
+from slipstream.runtime.speculation.drafter import CostlyDrafter, Drafter
 from slipstream.runtime.speculation.speculation_stats import SpeculationStats
 from slipstream.runtime.speculation.step_costs import StepCosts
 from slipstream.runtime.speculation.token_recycling import NUM_CANDIDATES
-from slipstream.runtime.speculation.tree_growth import Growth, grow_tree
+from slipstream.runtime.speculation.tree_growth import TreeGrowth, Worth, first_of
 
 # Rows of a step, with the pending token: few sizes, so that each is soon known and kept prepared.
 STEP_ROWS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
 _LEAST_VALUE = 0.02  # a row costs more than so much of a step
-_LONGEST_REST = 16  # steps without drafting after drafts that were not worth it
+_REST_SHARE = 0.01  # of the time, for drafts that turn out not to be worth a step
+_LONGEST_RUN = 64  # steps with drafts before one without, so that its time stays known
+_MEMORY = 0.9  # of what the steps before the newest brought
 _NEWEST = 0.1  # weight of a new draft's time in the running mean
 
 
@@ -33,48 +34,60 @@ class SpeculationState:
         """ops : of the backend that the target runs on"""
         self.ops = ops
         self.rates = AcceptanceRates()
-        self.costs = StepCosts()
-        self.draft_s = 0.0  # running mean time of growing a tree
+        self.costs = StepCosts(STEP_ROWS[-1])
+        self.draft_s = 0.0  # running mean time of growing a tree, without costly drafters
+        self._tokens = self._seconds = 0.0
+
+    def brought(self, tokens: int, seconds: float) -> None:
+        """A step and its draft brought so many tokens and took so long."""
+        self._tokens = _MEMORY * self._tokens + tokens
+        self._seconds = _MEMORY * self._seconds + seconds
+
+    @property
+    def token_s(self) -> float:
+        """Seconds that a token takes now; without drafts it never takes longer than a step."""
+        plain_s = self.costs.seconds(1)
+        return min(plain_s, self._seconds / self._tokens) if self._tokens else plain_s
 
 
 class Speculator:
     """Drafts for one request and learns from what became of the drafts."""
 
     def __init__(self, drafters: Sequence[Drafter], state: SpeculationState) -> None:
+        """drafters : those whose guesses take time last"""
         self._drafters = drafters
         self._state = state
-        self._growth: Growth | None = None
-        self._rest = self._resting = 0
+        self._growth: TreeGrowth | None = None
+        self._rest = self._resting = self._run = 0
+        self._draft_s = self._step_s = 0.0
         self.num_drafted = self.num_accepted = self.num_verified = 0
         self.accepted_by_depth: list[int] = []  # drafts whose accepted path had d + 1 nodes or more
 
     def draft(self, text: Sequence[int], max_nodes: int) -> DraftTree:
         """The tree to verify in the next step; empty when none is worth its time."""
-        self._growth = None
+        self._growth, self._draft_s = None, 0.0
         if max_nodes < 1 or not self._state.costs.known:
             return EMPTY
-        if self._resting:
-            self._resting -= 1
+        if self._resting or self._run == _LONGEST_RUN:
+            self._resting = max(0, self._resting - 1)
+            self._run = 0
             return EMPTY
         start = time.perf_counter()
-        self._growth = grow_tree(
-            self._drafters,
-            self._state.rates,
-            text,
-            max_nodes=min(max_nodes, STEP_ROWS[-1] - 1),
-            least_value=_LEAST_VALUE,
-        )
-        self._state.draft_s += _NEWEST * (time.perf_counter() - start - self._state.draft_s)
-        tree = self._growth.tree
-        size = self._best_size(tree.values)
+        drafters = [each for each in self._drafters if self._is_ready(each, text, max_nodes)]
+        growth = self._growth = TreeGrowth(drafters, self._state.rates, text, self._worth())
+        size = self._best_size(growth, min(max_nodes, STEP_ROWS[-1] - 1))
+        self._draft_s = time.perf_counter() - start
+        cheap_s = self._draft_s - growth.costly_s
+        self._state.draft_s += _NEWEST * (max(0.0, cheap_s) - self._state.draft_s)
         if size:
             self._rest = 0
+            self._run += 1
         else:
-            self._rest = min(2 * self._rest + 1, _LONGEST_REST)
-            self._resting = self._rest
+            longest = int(self._state.draft_s / (_REST_SHARE * self._state.costs.seconds(1)))
+            self._rest = self._resting = min(2 * self._rest + 1, longest)
         self.num_drafted += size
         self.num_verified += size > 0
-        return tree.first(size)
+        return growth.tree(size)
 
     def observe(self, path: Sequence[int], target: Sequence[int]) -> None:
         """The target has verified a draft.
@@ -86,11 +99,18 @@ class Speculator:
         self.accepted_by_depth += [0] * (len(path) - len(self.accepted_by_depth))
         for depth in range(len(path)):
             self.accepted_by_depth[depth] += 1
+        self._state.brought(len(target), self._draft_s + self._step_s)
         if self._growth is None:
             return
+        rates = self._state.rates
         for node, token in zip([ROOT, *path], target, strict=True):
+            drafters = set()
             for guess in self._growth.guesses.get(node, ()):
-                self._state.rates.observe(guess.kind, guess.token == token)
+                accepted, name = guess.token == token, guess.kind[0]
+                rates.observe(guess.kind, guess.prior, accepted)
+                if name not in drafters:
+                    drafters.add(name)
+                    rates.observe(first_of(name), guess.prior, accepted)
 
     def learn(self, tokens: Sequence[int], logits: np.ndarray) -> None:
         """What the target expects after each token of a step: logits (M, V)."""
@@ -102,6 +122,7 @@ class Speculator:
 
     def took(self, num_rows: int, seconds: float) -> None:
         """A step of so many rows took so long."""
+        self._step_s = seconds
         self._state.costs.observe(num_rows, seconds)
 
     def stats(self) -> SpeculationStats:
@@ -113,14 +134,40 @@ class Speculator:
             "accepted_by_depth": tuple(self.accepted_by_depth),
         }
 
-    def _best_size(self, values: Sequence[float]) -> int:
-        costs, draft_s = self._state.costs, self._state.draft_s
-        expected = list(accumulate(values, initial=1.0))  # tokens, by the draft's size
-        best, best_goodput = 0, 1.0 / costs.seconds(1)
-        for rows in STEP_ROWS:
-            if rows > len(expected):
+    def _worth(self) -> Worth:
+        costs = self._state.costs
+        row_s = (costs.seconds(8) - costs.seconds(1)) / 7
+        return Worth(value=_LEAST_VALUE, token_s=self._state.token_s, row_s=max(0.0, row_s))
+
+    def _is_ready(self, drafter: Drafter, text: Sequence[int], tokens_left: int) -> bool:
+        if not isinstance(drafter, CostlyDrafter):
+            return True
+        rate = self._state.rates.rate(first_of(drafter.name), drafter.PRIOR)
+        return drafter.catch_up(text, tokens_left, rate, self._state.costs.seconds)
+
+    def _best_size(self, growth: TreeGrowth, max_nodes: int) -> int:
+        """Nodes with the best goodput; grows no further than that can become better."""
+        seconds, cheap_s = self._state.costs.seconds, self._state.draft_s
+        # Unknown sizes are tried step by step: nothing says yet that they do not cost far more.
+        most_rows = min(max_nodes + 1, 2 * self._state.costs.largest_known)
+        expected = {1: 1.0}  # tokens, by rows
+
+        def goodput(rows: int, tokens: float) -> float:
+            spent_s = growth.costly_s + (cheap_s if rows > 1 else 0.0)
+            return tokens / (seconds(rows) + spent_s)
+
+        for index, rows in enumerate(STEP_ROWS):
+            grown = len(growth.values)
+            if rows > most_rows or not growth.grow(rows - 1):
                 break
-            goodput = expected[rows - 1] / (costs.seconds(rows) + draft_s)
-            if goodput > best_goodput:
-                best, best_goodput = rows - 1, goodput
-        return best
+            last = max(expected)
+            expected[rows] = expected[last] + sum(growth.values[grown:])
+            best = max(goodput(*each) for each in expected.items())
+            # Values descend: larger trees bring at most the last value for each node more.
+            most = expected[rows], growth.values[-1]
+            if all(
+                goodput(larger, most[0] + (larger - rows) * most[1]) <= best
+                for larger in STEP_ROWS[index + 1 :]
+            ):
+                break
+        return max(expected, key=lambda rows: goodput(rows, expected[rows])) - 1

@@ -1,43 +1,66 @@
 """How long a step takes, by its number of rows."""
 
-from bisect import bisect_left
 from collections import deque
 from statistics import median
 
+import numpy as np
+
 _RECENT = 9  # times of a size that count
-_ENOUGH = 3  # before that a size is expected to cost what its neighbours say: the first are slower
+_STALE = 128  # observations of others, after which a size is tried as if it were new
 _SLOPE = 0.08  # of a first guess: each row more adds so much of a one-row step
 
 
 class StepCosts:
-    """Medians of recent step times; between well-known sizes, lines."""
+    """Medians of recent step times; lines between the sizes that are known, and beyond them.
 
-    def __init__(self) -> None:
+    The first time of a size does not count: its ops are collected then, and its memory is new.
+    """
+
+    def __init__(self, most_rows: int) -> None:
+        self._most_rows = most_rows
         self._recent: dict[int, deque[float]] = {}
         self._known: dict[int, float] = {}
+        self._seen: dict[int, int] = {}  # when, counted in observations
+        self._now = 0
+        self._curve: list[float] = []  # by rows, made when it is asked for
 
     def observe(self, num_rows: int, seconds: float) -> None:
         """A step of so many rows took so long."""
-        recent = self._recent.setdefault(num_rows, deque(maxlen=_RECENT))
+        self._now += 1
+        self._seen[num_rows] = self._now
+        recent = self._recent.get(num_rows)
+        if recent is None:
+            self._recent[num_rows] = deque(maxlen=_RECENT)
+            return
         recent.append(seconds)
-        if len(recent) >= _ENOUGH or num_rows == 1:
-            self._known[num_rows] = median(recent)
+        self._known[num_rows] = median(recent)
+        for size in [each for each in self._known if self._now - self._seen[each] > _STALE]:
+            if size > 1:  # with which all others are compared
+                del self._known[size]
+                self._recent[size].clear()
+        self._curve = []
 
     @property
     def known(self) -> bool:
         """Whether a one-row step was timed: before, nothing can be compared."""
         return 1 in self._known
 
+    @property
+    def largest_known(self) -> int:
+        """Rows of the largest step that was timed lately."""
+        return max(self._known)
+
     def seconds(self, num_rows: int) -> float:
-        """Expected time of a step."""
-        exact = self._known.get(num_rows)
-        if exact is not None:
-            return exact
-        one = self._known[1]
-        sizes = sorted(self._known)
-        at = bisect_left(sizes, num_rows)
-        low, low_s = sizes[at - 1], self._known[sizes[at - 1]]
-        if at == len(sizes):
-            return low_s + (num_rows - low) * _SLOPE * one
-        high, high_s = sizes[at], self._known[sizes[at]]
-        return low_s + (high_s - low_s) * (num_rows - low) / (high - low)
+        """Expected time of a step of up to `most_rows`."""
+        if not self._curve:
+            sizes = sorted(self._known)
+            times = [self._known[size] for size in sizes]
+            if sizes[-1] < self._most_rows:
+                slope = _SLOPE * times[0]
+                if len(sizes) > 1:
+                    slope = (times[-1] - times[-2]) / (sizes[-1] - sizes[-2])
+                times.append(times[-1] + (self._most_rows - sizes[-1]) * max(0.0, slope))
+                sizes.append(self._most_rows)
+            rows = np.arange(self._most_rows + 1)
+            self._curve = np.interp(rows, sizes, times).tolist()
+        return self._curve[num_rows]

@@ -6,6 +6,7 @@ candidate over the second decide what is drafted.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,22 +20,32 @@ _PRIORS = (0.35, 0.12, 0.06, 0.04, 0.03, 0.02, 0.015, 0.01)  # by rank
 class TokenRecycling(Drafter):
     """Eight candidates for each token of the vocabulary; one for all requests of a model."""
 
+    name: ClassVar[str] = "recycling"
+
     def __init__(self, vocab_size: int) -> None:
         self._candidates = np.full((vocab_size, NUM_CANDIDATES), -1, np.int32)
         self._lead = np.zeros(vocab_size, np.int8)  # class of the lead
+        self._evidence = [  # by lead: kind and prior by rank
+            [
+                ((self.name, rank * (len(_LEADS) + 1) + lead), _PRIORS[rank])
+                for rank in range(NUM_CANDIDATES)
+            ]
+            for lead in range(len(_LEADS) + 1)
+        ]
 
     def begin(self, text: Sequence[int]) -> None:
         return None
 
-    def guesses(self, token: int, state: None) -> list[Guess]:
-        if token >= len(self._candidates):
+    def guesses(self, path: tuple[int, ...], state: None) -> list[Guess]:
+        token, vocab_size = path[-1], len(self._candidates)
+        if token >= vocab_size:
             return []
         candidates = self._candidates[token].tolist()
-        lead = int(self._lead[token])
+        evidence = self._evidence[self._lead[token]]
         return [
-            Guess(candidate, ("recycling", rank * (len(_LEADS) + 1) + lead), _PRIORS[rank])
-            for rank, candidate in enumerate(candidates)
-            if 0 <= candidate < len(self._candidates)  # embeddings may be padded beyond the tokens
+            Guess(candidate, kind, prior)
+            for candidate, (kind, prior) in zip(candidates, evidence, strict=True)
+            if 0 <= candidate < vocab_size  # embeddings may be padded beyond the tokens
         ]
 
     def observe(self, tokens: Sequence[int], likeliest: np.ndarray, logits: np.ndarray) -> None:

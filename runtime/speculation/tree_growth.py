@@ -6,67 +6,126 @@ probabilities: a node's value is the estimated probability that it and all its a
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
 from slipstream.runtime.speculation.draft_tree import ROOT, DraftTree
-from slipstream.runtime.speculation.drafter import Drafter, Guess
+from slipstream.runtime.speculation.drafter import CostlyDrafter, Drafter, Guess
 
 _MOST_CERTAIN = 0.98  # guesses at one place share at most so much
+_States = dict[int, Any]  # of drafters by their index
 
 
-@dataclass(slots=True)
-class Growth:
-    """A tree and all guesses that were made while it grew, for what can be learned from them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """What guesses must be worth.
 
-    tree: DraftTree
-    guesses: dict[int, list[Guess]] = field(default_factory=dict)  # at what follows each node
+    value   : least value of a node
+    token_s : seconds that a token takes now, which one that is guessed saves
+    row_s   : seconds that a row more adds to a step
+    """
+
+    value: float
+    token_s: float = 0.0
+    row_s: float = 0.0
 
 
-def grow_tree(
-    drafters: Sequence[Drafter],
-    rates: AcceptanceRates,
-    text: Sequence[int],
-    *,
-    max_nodes: int,
-    least_value: float,
-) -> Growth:
-    """A tree of at most `max_nodes`, all worth `least_value` or more, in descending value."""
-    tokens: list[int] = []
-    parents: list[int] = []
-    values: list[float] = []
-    guesses: dict[int, list[Guess]] = {}
-    order = count()  # breaks ties: equal values in the order of their making
-    heap: list[tuple[float, int, int, int, list[Guess]]] = []
+class TreeGrowth:
+    """A tree that grows, and all guesses made at it, for what can be learned from them.
 
-    def expand(node: int, token: int, value: float, states: dict[int, object]) -> None:
+    guesses  : those at what follows each node, and ROOT
+    costly_s : seconds spent on drafters whose guesses take time
+    """
+
+    def __init__(
+        self,
+        drafters: Sequence[Drafter],
+        rates: AcceptanceRates,
+        text: Sequence[int],
+        worth: Worth,
+    ) -> None:
+        """Those of `drafters` whose guesses take time come last."""
+        self._drafters = drafters
+        self._rates = rates
+        self._worth = worth
+        self._tokens: list[int] = []
+        self._parents: list[int] = []
+        self._values: list[float] = []
+        self._order = count()  # breaks ties: equal values in the order of their making
+        self._heap: list[tuple[float, int, int, int, tuple[int, ...], _States]] = []
+        self._leaf: tuple[int, float, tuple[int, ...], _States] | None = None  # to be expanded
+        self.guesses: dict[int, list[Guess]] = {}
+        self.costly_s = 0.0
+        states = {index: drafter.begin(text) for index, drafter in enumerate(drafters)}
+        self._leaf = (ROOT, 1.0, (text[-1],), states)
+
+    @property
+    def values(self) -> Sequence[float]:
+        """Of the nodes so far, descending."""
+        return self._values
+
+    def tree(self, num_nodes: int) -> DraftTree:
+        """The first nodes."""
+        return DraftTree(
+            tokens=tuple(self._tokens[:num_nodes]), parents=tuple(self._parents[:num_nodes])
+        )
+
+    def grow(self, num_nodes: int) -> bool:
+        """Grow to so many nodes; False when nothing more is worth it."""
+        while len(self._tokens) < num_nodes:
+            if self._leaf is not None:
+                self._expand(*self._leaf)
+                self._leaf = None
+            if not self._heap:
+                return False
+            minus_value, _, parent, token, path, states = heapq.heappop(self._heap)
+            self._leaf = (len(self._tokens), -minus_value, (*path, token), states)
+            self._tokens.append(token)
+            self._parents.append(parent)
+            self._values.append(-minus_value)
+        return True
+
+    def _expand(self, node: int, value: float, path: tuple[int, ...], states: _States) -> None:
         """Put what may follow a node on the heap."""
-        by_token: dict[int, list[tuple[int, Guess]]] = {}
-        for index, drafter in enumerate(drafters):
-            for guess in drafter.guesses(token, states.get(index)):
-                by_token.setdefault(guess.token, []).append((index, guess))
-        guesses[node] = [guess for same in by_token.values() for _, guess in same]
-        chances = {}
-        for following, same in by_token.items():
-            wrong = 1.0
-            for _, guess in same:
-                wrong *= 1.0 - rates.rate(guess.kind, guess.prior)
-            chances[following] = 1.0 - wrong
-        scale = min(1.0, _MOST_CERTAIN / max(sum(chances.values()), _MOST_CERTAIN))
-        for following, same in by_token.items():
-            worth = value * chances[following] * scale
-            if worth >= least_value:
-                heapq.heappush(heap, (-worth, next(order), node, following, same))
+        made: list[Guess] = []
+        chances: dict[int, float] = {}  # of each token that was named
+        following: dict[int, _States] = {}
+        for index, drafter in enumerate(self._drafters):
+            if isinstance(drafter, CostlyDrafter) and not self._pays(drafter, path, value, chances):
+                continue
+            for guess in drafter.guesses(path, states.get(index)):
+                made.append(guess)
+                wrong = 1.0 - chances.get(guess.token, 0.0)
+                rate = self._rates.rate(guess.kind, guess.prior)
+                chances[guess.token] = 1.0 - wrong * (1.0 - rate)
+                following.setdefault(guess.token, {})[index] = guess.state
+        self.guesses[node] = made
+        scale = value * min(1.0, _MOST_CERTAIN / max(sum(chances.values()), _MOST_CERTAIN))
+        for token, chance in chances.items():
+            if chance * scale >= self._worth.value:
+                entry = (-chance * scale, next(self._order), node, token, path, following[token])
+                heapq.heappush(self._heap, entry)
 
-    expand(ROOT, text[-1], 1.0, {i: each.begin(text) for i, each in enumerate(drafters)})
-    while heap and len(tokens) < max_nodes:
-        minus_value, _, parent, token, same = heapq.heappop(heap)
-        node = len(tokens)
-        tokens.append(token)
-        parents.append(parent)
-        values.append(-minus_value)
-        if len(tokens) < max_nodes:
-            expand(node, token, -minus_value, {index: guess.state for index, guess in same})
-    tree = DraftTree(tokens=tuple(tokens), parents=tuple(parents), values=tuple(values))
-    return Growth(tree, guesses)
+    def _pays(
+        self,
+        drafter: CostlyDrafter,
+        path: tuple[int, ...],
+        value: float,
+        chances: dict[int, float],
+    ) -> bool:
+        """Whether a costly drafter's guess saves more time than it takes."""
+        surer = self._rates.rate(first_of(drafter.name), drafter.PRIOR) - max(
+            chances.values(), default=0.0
+        )
+        price_s = drafter.price_s(path)
+        if value * surer * self._worth.token_s <= price_s + self._worth.row_s:
+            return False
+        self.costly_s += price_s
+        return True
+
+
+def first_of(name: str) -> tuple[str, int]:
+    """The kind as which a drafter's first guesses are counted, whatever their evidence."""
+    return name, -1

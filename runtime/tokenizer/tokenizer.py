@@ -185,6 +185,15 @@ class Tokenizer:
         value = byte_value(text) if kind == TokenKind.BYTE else None
         return b"" if value is None else bytes([value])
 
+    def token_text(self, token_id: int) -> str:
+        """A token as the vocabulary has it. Raises OptionError for an id that is no token."""
+        return self._token(token_id)[0]
+
+    def first_difference(self, other: "Tokenizer") -> int | None:
+        """The first token, of those that both have, that is another in `other`; None without."""
+        texts = zip(self._vocabulary.texts, other._vocabulary.texts, strict=False)
+        return next((token for token, (one, two) in enumerate(texts) if one != two), None)
+
     def _visible_bytes(self, token_id: int) -> bytes:
         """As `token_bytes`, and the text of a control or unknown token."""
         text, kind = self._token(token_id)

@@ -6,21 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from slipstream.runtime import loading
+from slipstream.runtime import planning
 
 # The same for a program that a test starts.
 ROOMY = """
 from dataclasses import replace
-from slipstream.runtime import loading
-machine = replace(loading.probe(), ram_total_bytes=1 << 34, ram_available_bytes=1 << 33)
-loading.probe = lambda: machine
+from slipstream.runtime import planning
+machine = replace(planning.probe(), ram_total_bytes=1 << 34, ram_available_bytes=1 << 33)
+planning.probe = lambda: machine
 """
 
 
 @contextmanager
 def roomy_machine() -> Iterator[None]:
     """Models load within as if 8 GiB were free."""
-    machine = replace(loading.probe(), ram_total_bytes=1 << 34, ram_available_bytes=1 << 33)
+    machine = replace(planning.probe(), ram_total_bytes=1 << 34, ram_available_bytes=1 << 33)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "probe", lambda: machine)
+        patch.setattr(planning, "probe", lambda: machine)
         yield

@@ -11,6 +11,7 @@ from slipstream.runtime.engine import Engine, Generation, Scoring, TokenStream
 from slipstream.runtime.kv_cache import KVCache
 from slipstream.runtime.models import ForwardPass
 from slipstream.runtime.sampling import Sampler, SamplingOptions
+from slipstream.runtime.speculation import Speculator
 from slipstream.runtime.tokenizer import StreamDecoder
 
 VOCAB_SIZE = 2000
@@ -71,8 +72,8 @@ class ScriptedEngine:
     def __init__(self, num_pages: int = 8) -> None:
         self.model = ScriptedModel()
         self.cache = KVCache(num_layers=1, num_kv_heads=1, head_size=1, num_tokens=num_pages * 64)
-        backend = load_backend("reference")
-        self.engine = Engine(self.model, self.cache, backend, threads=1)
+        self.backend = load_backend("reference")
+        self.engine = Engine(self.model, self.cache, self.backend, threads=1)
 
     def stream(
         self,
@@ -80,6 +81,7 @@ class ScriptedEngine:
         *,
         max_length: int = 1 << 20,
         num_tokens: int = VOCAB_SIZE,
+        speculator: Speculator | None = None,
         **options: object,
     ) -> TokenStream:
         """A greedy generation, cut off at `max_length` or 100 tokens after the prompt.
@@ -93,6 +95,7 @@ class ScriptedEngine:
             CountingTokenizer(),
             max_length=min(max_length, len(prompt) + 100),
             load_s=0.0,
+            speculator=speculator,
         )
         self.engine.submit(generation)
         return TokenStream(generation)

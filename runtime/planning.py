@@ -1,0 +1,79 @@
+"""What a model file asks of this machine, put before the planner."""
+
+from dataclasses import replace
+
+from slipstream.cpu_kernels import KV_BLOCK_DIMENSIONS
+from slipstream.offload.bandwidth import measured_read_bandwidth
+from slipstream.offload.errors import PlanMemoryError, PlanOptionError
+from slipstream.offload.machine import default_threads, probe
+from slipstream.offload.plan import Decision, Footprint, Plan
+from slipstream.offload.planner import plan_cpu
+from slipstream.runtime.backends import Backend
+from slipstream.runtime.checkpoint import ModelFile
+from slipstream.runtime.draft_choice import Draft
+from slipstream.runtime.engine import LARGEST_CHUNK, Scoring
+from slipstream.runtime.errors import MemoryBudgetError, OptionError
+from slipstream.runtime.models import ModelConfig, head_name
+from slipstream.runtime.options import DEFAULT_KV, KV_DTYPES, Options
+
+DRAFT_KV = "f16"
+
+
+def plan_for(
+    file: ModelFile, config: ModelConfig, options: Options, backend: Backend, draft: Draft
+) -> Plan:
+    """How the model, and the one that drafts for it, are run here.
+
+    Raises OptionError, and MemoryBudgetError before anything is loaded that would not fit.
+    """
+    machine = probe()
+    threads = options.threads or default_threads(machine)
+    machine = replace(machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine))
+    kv = _choose_kv(config, options)
+    footprint = _footprint(file, config, backend, KV_DTYPES[str(kv.value)])
+    if draft.file is not None and draft.config is not None:
+        own = _footprint(draft.file, draft.config, backend, KV_DTYPES[DRAFT_KV])
+        footprint = replace(footprint, draft=own)
+    try:
+        return plan_cpu(
+            footprint,
+            machine,
+            threads=options.threads,
+            context=options.context,
+            backend=Decision(what="backend", value=backend.name, why=backend.reason),
+            kv=kv,
+            speculation=draft.decisions,
+        )
+    except PlanOptionError as error:
+        raise OptionError(str(error)) from error
+    except PlanMemoryError as error:
+        raise MemoryBudgetError(str(error)) from error
+
+
+def _choose_kv(config: ModelConfig, options: Options) -> Decision:
+    if options.kv == "auto":
+        return Decision(what="kv", value=DEFAULT_KV, why="the default; q8_0 takes half the memory")
+    if KV_DTYPES[options.kv] == "int8" and config.head_size % KV_BLOCK_DIMENSIONS:
+        raise OptionError(
+            f"kv: {options.kv} needs heads of a multiple of {KV_BLOCK_DIMENSIONS} dimensions, "
+            f"{config.name} has {config.head_size}; use f16"
+        )
+    return Decision(what="kv", value=options.kv, why="asked for")
+
+
+def _footprint(file: ModelFile, config: ModelConfig, backend: Backend, kv_dtype: str) -> Footprint:
+    """What the model costs. An embedding that is not also the head stays in the file."""
+    head = head_name(file.tensors)
+    packed = sum(
+        backend.ops.weight_bytes(tensor.quant_type, *tensor.shape)
+        for tensor in file.tensors.values()
+        if len(tensor.shape) == 2 and (tensor.name == head or tensor.name.startswith("blk."))
+    )
+    widest = max(config.feed_forward_size, config.hidden_size, config.num_heads * config.head_size)
+    return Footprint(
+        weights_bytes=packed,
+        read_bytes_per_token=packed,
+        kv_bytes_per_token=config.kv_bytes_per_token(kv_dtype),
+        workspace_bytes=4 * (LARGEST_CHUNK * 6 * widest + Scoring.chunk_limit * config.vocab_size),
+        trained_context=config.context_length,
+    )

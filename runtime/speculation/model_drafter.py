@@ -1,0 +1,122 @@
+"""Drafts by a smaller model: its likeliest tokens, one step of it for each node that is continued.
+
+The node that is worth most is continued next, so the tree is a trunk with leaves: going on from
+another node costs no more, since the draft's own cache is cut back to where they part.
+"""
+
+import time
+from bisect import bisect
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from slipstream.runtime.speculation.draft_model import MOST_TIMED_ROWS, DraftModel
+from slipstream.runtime.speculation.drafter import CostlyDrafter, Guess
+
+_NUM_CANDIDATES = 8
+_NUM_GUESSES = 4
+_OTHERS = "model's others"
+_SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995)  # class between two
+_CHUNK = 128  # rows of one step of catching up
+_TYPICAL_DEPTH = 4  # of a draft, to tell whether drafting would be worth catching up
+_PROBE = 64  # so many times its price is asked, then guesses are free once
+_HORIZON = 256  # tokens: most answers are no longer
+
+
+class ModelDrafter(CostlyDrafter):
+    """One for all requests of a target: it follows whichever text it is asked about."""
+
+    name: ClassVar[str] = "model"
+    PRIOR: ClassVar[float] = 0.75
+
+    def __init__(self, model: DraftModel, vocab_size: int) -> None:
+        """vocab_size : of the target; the draft may know more tokens"""
+        self._model = model
+        self._vocab_size = vocab_size
+        self._text: Sequence[int] = ()
+        self._agreed = 0  # tokens of the text that the draft holds
+        self._row_s = 0.0  # of catching up
+        self._asked = 0  # times that somebody asked for the price
+
+    def begin(self, text: Sequence[int]) -> None:
+        self._find_agreement(text)
+
+    def catch_up(
+        self,
+        text: Sequence[int],
+        tokens_left: int,
+        rate: float,
+        step_s: Callable[[int], float],
+    ) -> bool:
+        self._find_agreement(text)
+        lag = len(text) - self._agreed
+        if lag <= MOST_TIMED_ROWS:
+            return True
+        saved_s = min(tokens_left, _HORIZON) * self._saved_s(rate, step_s)
+        if saved_s <= lag * self._row_s:
+            return False
+        self._model.truncate(self._agreed)
+        chunk = text[self._agreed : self._agreed + min(_CHUNK, lag - 1)]
+        self._row_s = self._fed_s(chunk) / len(chunk)
+        self._agreed += len(chunk)
+        return lag - len(chunk) <= MOST_TIMED_ROWS
+
+    def price_s(self, path: tuple[int, ...]) -> float:
+        costs = self._model.costs
+        self._asked += 1
+        if not costs.known or self._asked % _PROBE == 0:
+            return 0.0  # so that it becomes known, or known anew
+        rows = len(self._text) + len(path) - 1 - self._held(path)
+        return costs.seconds(min(rows, MOST_TIMED_ROWS))
+
+    def guesses(self, path: tuple[int, ...], state: None) -> list[Guess]:
+        held = self._held(path)
+        self._model.truncate(held)
+        drafted = [*self._text[held:], *path[1 + max(0, held - len(self._text)) :]]
+        self._agreed = min(len(self._text), held + len(drafted))
+        ids, logits = self._model.likeliest(self._model.feed(drafted), _NUM_CANDIDATES)
+        weights = np.exp(logits - logits[0])
+        shares = (weights / weights.sum()).tolist()
+        return [
+            Guess(token, (self.name if rank == 0 else _OTHERS, bisect(_SHARES, share)), share)
+            for rank, (token, share) in enumerate(zip(ids.tolist(), shares, strict=True))
+            if token < self._vocab_size
+        ][:_NUM_GUESSES]
+
+    def _held(self, path: tuple[int, ...]) -> int:
+        """Tokens of text and path that the draft holds, the last one left out: it is fed anew."""
+        length = len(self._text)
+        if self._agreed < length or len(path) == 1:
+            return min(self._agreed, length - 1)
+        held, drafted = self._model.tokens, path[1:]
+        same = 0
+        while (
+            same < len(drafted) - 1
+            and length + same < len(held)
+            and held[length + same] == drafted[same]
+        ):
+            same += 1
+        return length + same
+
+    def _find_agreement(self, text: Sequence[int]) -> None:
+        """How much of a text the draft holds: what it held of this one, or a prefix of another."""
+        held = self._model.tokens
+        same = 0 if text is not self._text else min(self._agreed, len(held))
+        self._text = text
+        most = min(len(held), len(text))
+        while same < most and held[same] == text[same]:
+            same += 1
+        self._agreed = same
+
+    def _fed_s(self, tokens: Sequence[int]) -> float:
+        start = time.perf_counter()
+        self._model.feed(tokens)
+        return time.perf_counter() - start
+
+    def _saved_s(self, rate: float, step_s: Callable[[int], float]) -> float:
+        """Seconds that drafting is expected to save for each token."""
+        costs = self._model.costs
+        draft_s = _TYPICAL_DEPTH * (costs.seconds(1) if costs.known else 0.0)
+        expected = sum(rate**depth for depth in range(_TYPICAL_DEPTH + 1))
+        return step_s(1) - (draft_s + step_s(_TYPICAL_DEPTH + 1)) / expected

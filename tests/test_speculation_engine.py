@@ -1,0 +1,206 @@
+"""Whatever is drafted, an answer is the one without drafts: text, tokens, logprobs and its end."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slipstream.cpu_kernels import QuantType
+from slipstream.runtime.completion import Completion
+from slipstream.runtime.llm import LLM
+from slipstream.runtime.speculation import Drafter, SpeculationState, Speculator
+from slipstream.runtime.speculation.ngram_lookup import NgramLookup
+from slipstream.runtime.speculation.step_costs import StepCosts
+from slipstream.runtime.speculation.token_recycling import TokenRecycling
+from support.scripted_drafters import Liar, Oracle, RandomDrafter
+from support.scripted_model import ScriptedEngine
+from support.tiny_gguf import write_tiny_model
+
+pytestmark = pytest.mark.usefixtures("never_hangs", "roomy")
+
+PROMPTS = ["the", "the and on the and on the", "in we", "or " * 33, "日本 the", "and " * 60]
+SAMPLINGS: list[dict[str, Any]] = [
+    {"temperature": 0},
+    {"temperature": 0, "repeat_penalty": 1.3},
+    {"temperature": 0.3, "seed": 1, "logprobs": 3},
+    {"temperature": 1.5, "seed": 2, "top_k": 0},
+    {"temperature": 0, "stop": [" ", "x"]},
+]
+
+
+def recycling_of(llm: LLM) -> TokenRecycling:
+    """One for all requests, as the engine has it."""
+    return TokenRecycling(llm.tokenizer.vocab_size)
+
+
+# What makes a request's drafters, given what the requests share.
+DRAFTERS: dict[str, Callable[[LLM, TokenRecycling], Sequence[Drafter]]] = {
+    "n-gram": lambda _, shared: [NgramLookup()],
+    "recycling": lambda _, shared: [shared],
+    "both": lambda _, shared: [NgramLookup(), shared],
+    "random": lambda llm, shared: [RandomDrafter(llm.tokenizer.vocab_size)],
+}
+
+
+def shown(completion: Completion) -> tuple[object, ...]:
+    """All that a caller sees but times and counts."""
+    return (
+        completion.text,
+        completion.token_ids,
+        completion.finish_reason,
+        completion.logprobs,
+    )
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLM]:
+    """A tiny model that does not speculate."""
+    path = tmp_path_factory.mktemp("models") / "tiny.gguf"
+    write_tiny_model(path, architecture="gemma3", quant_type=QuantType.Q4_K, vocabulary="bpe")
+    with LLM(path, speculate="off") as llm:
+        yield llm
+
+
+@pytest.fixture(scope="module")
+def draft_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another model with the same vocabulary."""
+    path = tmp_path_factory.mktemp("models") / "draft.gguf"
+    write_tiny_model(path, architecture="qwen2", quant_type=QuantType.Q8_0, seed=5)
+    return path
+
+
+def at_no_cost(costs: StepCosts) -> None:
+    """Every step seems to take as long as one row's, whatever it took."""
+    costs._known = {1: 1.0, 32: 1.0}
+    costs.observe = lambda num_rows, seconds: None  # type: ignore[method-assign]
+
+
+def always_drafting(drafters: Sequence[Drafter], llm: LLM) -> Speculator:
+    """Drafts as much as it can."""
+    state = SpeculationState(llm._loaded.speculation._state.ops)
+    at_no_cost(state.costs)
+    return Speculator(drafters, state)
+
+
+def with_drafters(llm: LLM, name: str, monkeypatch: pytest.MonkeyPatch) -> list[Speculator]:
+    """From now on the model's requests have these drafters; returns those that were made."""
+    made: list[Speculator] = []
+    shared = recycling_of(llm)
+
+    def speculator() -> Speculator:
+        made.append(always_drafting(DRAFTERS[name](llm, shared), llm))
+        return made[-1]
+
+    monkeypatch.setattr(llm._loaded.speculation, "speculator", speculator)
+    return made
+
+
+@pytest.mark.parametrize("name", DRAFTERS)
+def test_drafts_change_nothing(plain: LLM, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = [(prompt, sampling) for prompt in PROMPTS for sampling in SAMPLINGS]
+    want = [plain.generate(prompt, max_tokens=40, **sampling) for prompt, sampling in requests]
+    made = with_drafters(plain, name, monkeypatch)
+    got = [plain.generate(prompt, max_tokens=40, **sampling) for prompt, sampling in requests]
+    for one, other in zip(want, got, strict=True):
+        assert shown(one) == shown(other)
+    assert sum(each.num_drafted for each in made) > 500
+    if name in ("recycling", "both"):
+        assert sum(each.num_accepted for each in made) > 100
+
+
+@contextmanager
+def drafted_by(path: Path, target: Path) -> Iterator[LLM]:
+    """A model that always has the draft model's guesses verified."""
+    with LLM(target, speculate="model", draft=str(path)) as llm:
+        speculation = llm._loaded.speculation
+        at_no_cost(speculation._state.costs)
+        model = speculation._model._model
+        at_no_cost(model.costs)
+        model.costs._known = {1: 1e-9, 32: 1e-9}
+        yield llm
+
+
+def test_a_draft_model_changes_nothing(plain: LLM, draft_path: Path) -> None:
+    drafted = 0
+    with drafted_by(draft_path, plain.path) as drafting:
+        for prompt in PROMPTS:
+            for sampling in SAMPLINGS:
+                want = plain.generate(prompt, max_tokens=40, **sampling)
+                got = drafting.generate(prompt, max_tokens=40, **sampling)
+                assert shown(want) == shown(got)
+                drafted += got.stats["drafted_tokens"]
+    assert drafted > 200
+
+
+def test_a_model_that_drafts_for_itself_is_always_right(plain: LLM) -> None:
+    with drafted_by(plain.path, plain.path) as drafting:
+        want = plain.generate("the and on", max_tokens=60, temperature=0)
+        for _ in range(3):  # until it is known how good the draft is
+            got = drafting.generate("the and on", max_tokens=60, temperature=0)
+            assert shown(got) == shown(want)
+        assert got.stats["steps"] < 20
+
+
+def test_the_next_turn_finds_what_drafts_left_in_the_cache(
+    plain: LLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accepted rows were moved to where plain decoding has them, rejected ones are gone."""
+    first = "the and on we in the or "
+    with LLM(plain.path, speculate="off") as fresh:
+        answer = fresh.generate(first, max_tokens=50, temperature=0)
+        tokens = [*fresh.tokenize(first), *answer.token_ids]
+        want = fresh.logits(tokens)[-1]
+    with_drafters(plain, "both", monkeypatch)
+    for _ in range(2):  # with more to recycle the second time
+        assert plain.generate(first, max_tokens=50, temperature=0).token_ids == answer.token_ids
+    again = plain.generate(tokens, max_tokens=1, temperature=0, logprobs=1)
+    assert again.stats["reused_tokens"] >= len(tokens) - 2
+    assert again.token_ids == (int(np.argmax(want)),)
+    shifted = want - want.max()
+    exact = float(shifted.max() - np.log(np.exp(shifted.astype(np.float64)).sum()))
+    assert again.logprobs[0].logprob == pytest.approx(exact, abs=1e-5)
+
+
+def test_callers_beside_each_other(plain: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drafts are for who is alone; who meets others goes on without, and comes back."""
+    want = [plain.generate(prompt, max_tokens=60, temperature=0) for prompt in PROMPTS]
+    with_drafters(plain, "both", monkeypatch)
+    with ThreadPoolExecutor(len(PROMPTS)) as callers:
+        for _ in range(3):
+            got = list(
+                callers.map(
+                    lambda prompt: plain.generate(prompt, max_tokens=60, temperature=0), PROMPTS
+                )
+            )
+            assert list(map(shown, got)) == list(map(shown, want))
+
+
+def test_an_answer_ends_where_the_context_ends(plain: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    never = dict.fromkeys(plain.tokenizer.end_ids, -np.inf)
+    want = plain.generate("the", temperature=0, logit_bias=never)
+    with_drafters(plain, "both", monkeypatch)
+    got = plain.generate("the", temperature=0, logit_bias=never)
+    assert shown(got) == shown(want)
+    assert want.finish_reason == "length"
+
+
+def test_an_oracle_is_accepted_in_full(eight: ScriptedEngine) -> None:
+    state = SpeculationState(eight.backend.ops)
+    oracle = Oracle(range(10, 400))
+    speculator = Speculator([oracle], state)
+    completion = eight.stream(list(range(10, 20)), speculator=speculator).completion
+    assert completion.token_ids == tuple(range(20, 120))
+    assert speculator.num_accepted == speculator.num_drafted > 60
+    assert completion.stats["steps"] < 30
+
+
+def test_lies_are_soon_not_listened_to(eight: ScriptedEngine) -> None:
+    speculator = Speculator([Liar(range(10, 400))], SpeculationState(eight.backend.ops))
+    completion = eight.stream(list(range(10, 20)), speculator=speculator).completion
+    assert completion.token_ids == tuple(range(20, 120))
+    assert speculator.num_accepted == 0
+    assert sum(rows > 1 for rows in eight.model.steps[1:]) < 10
