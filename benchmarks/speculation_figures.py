@@ -55,7 +55,7 @@ def _note(report: dict[str, Any], drafting: list[str], against: bool) -> str:
     return (
         "Decoded tokens a second, greedily, of answers with at most "
         f"{workload['decode_tokens'] + 1} tokens; sides take turns prompt by prompt in one process. "
-        f"{' and '.join(workload['files'])}; {workload['threads']} threads on "
+        f"{' and '.join(workload['files'])}; {_draft(workload)}{workload['threads']} threads on "
         f"{machine['physical_cores']} cores of an {machine['cpu_name']}, {report['measured_at'][:10]}. "
         f"*Same answers*: token for token those without drafts.{theirs} `{report['command']}`"
     )
@@ -82,6 +82,10 @@ def _drafting_sides(report: dict[str, Any]) -> list[str]:
 def _short(side: str) -> str:
     drafters = side.removeprefix("slipstream ")
     return "with drafts" if drafters == "auto" else f"drafts of {drafters}"
+
+
+def _draft(workload: dict[str, Any]) -> str:
+    return f"draft model `{workload['draft']}`; " if workload["draft"] else ""
 
 
 def _bold(ratio: float | None) -> str:

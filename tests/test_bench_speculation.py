@@ -144,6 +144,7 @@ def made_report(result):
         limit=None,
         decode_tokens=9,
         drafters=("auto",),
+        draft=None,
         lookup_tokens=2,
         threads=2,
         kv="f16",
@@ -232,6 +233,17 @@ def test_the_command_reports_every_side(capsys, model, prompts):
     assert off["tokens_per_step"] == off["ratio_to_off"] == 1
 
 
+def test_a_draft_model_serves_the_drafters_that_have_a_use_for_it(capsys, model, prompts):
+    arguments = ("--drafters", "model", "--drafters", "ngram", "--draft", model, "--limit", 1)
+    found = call(capsys, "bench", model, "--speculate", prompts, *SMALL, *arguments, "--json")
+    assert found.code == 0, found.err
+    report = json.loads(found.out)
+    assert report["workload"]["draft"] == str(model)
+    sides = report["results"][0]["overall"]
+    assert list(sides) == ["slipstream off", "slipstream model", "slipstream ngram"]
+    assert all(side["equal_answers"] == side["prompts"] == 3 for side in sides.values())
+
+
 def test_the_command_prints_a_table(capsys, model, prompts):
     found = call(capsys, "bench", model, "--speculate", prompts, *SMALL, "--limit", 1)
     assert found.code == 0, found.err
@@ -247,6 +259,9 @@ def test_the_command_prints_a_table(capsys, model, prompts):
         (("--limit", 3), "--limit needs --speculate FILE"),
         (("--lookup", 3), "--lookup needs --speculate FILE"),
         (("--speculate", "P", "--lookup", 3), "--lookup needs --against llama.cpp"),
+        (("--draft", "m"), "--draft needs --speculate FILE"),
+        (("--speculate", "P", "--drafters", "model"), "needs a model"),
+        (("--speculate", "P", "--drafters", "ngram", "--draft", "m"), "m would not be used"),
         (("--drafters", "ngram"), "--drafters needs --speculate FILE"),
         (("--speculate", "P", "--prefill", 64), "--prefill has no effect with --speculate"),
         (("--speculate", "P", "--depth", 64), "--depth has no effect with --speculate"),

@@ -66,6 +66,7 @@ class SlipstreamSide:
         progress: Callable[[str, int, int], None] | None = None,
         *,
         speculate: str = "off",
+        draft: str | None = None,
     ) -> None:
         """Plain decoding, unless `speculate` names drafters. Raises as `LLM` does."""
         options = Options(
@@ -73,6 +74,7 @@ class SlipstreamSide:
             context=workload.context,
             kv=workload.kv,
             speculate=speculate,
+            draft=draft,
         )
         self.llm = LLM.open(path, options, progress=progress)
         self._never_end = dict.fromkeys(self.llm.tokenizer.end_ids, -math.inf)

@@ -23,6 +23,7 @@ class SpeculationWorkload:
     limit         : most prompts of a category
     decode_tokens : most tokens of an answer after its first
     drafters      : of each of our sides that drafts
+    draft         : model that drafts, on those sides that have such a drafter
     lookup_tokens : most tokens of llama.cpp's drafts, None where it is not measured
     """
 
@@ -30,6 +31,7 @@ class SpeculationWorkload:
     limit: int | None
     decode_tokens: int
     drafters: tuple[str, ...]
+    draft: str | None
     lookup_tokens: int | None
     threads: int
     kv: str

@@ -10,6 +10,7 @@ from slipstream.apps.bench.slipstream_side import SlipstreamSide
 from slipstream.apps.bench.speculation import Answer, AnsweringSide
 from slipstream.apps.bench.speed import Workload
 from slipstream.runtime.llm import LLM
+from slipstream.runtime.speculation import MODEL, drafter_names
 
 OFF = "slipstream off"  # what the others are compared with
 LLAMA_CPP = "llama.cpp"
@@ -23,12 +24,14 @@ def open_sides(
     drafters: Sequence[str],
     end_ids: frozenset[int],
     *,
+    draft: str | None = None,
     lookup_tokens: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Iterator[list[AnsweringSide]]:
     """The sides, loaded, in the order in which a report names them; let go of at the end.
 
     drafters      : one side of ours for each, beside the one without drafts
+    draft         : model that drafts, on those sides that have such a drafter
     lookup_tokens : most tokens of llama.cpp's drafts; None to leave llama.cpp out
     Raises as `LLM` does, and OptionError when llama.cpp is missing or can't load the file.
     """
@@ -42,7 +45,8 @@ def open_sides(
                 sides.append(AnsweringSide(name=name, version=theirs.version, answer=answer))
         ours = []
         for speculate in ("off", *drafters):
-            side = SlipstreamSide(path, workload, progress, speculate=speculate)
+            its_draft = draft if MODEL in drafter_names(speculate) else None
+            side = SlipstreamSide(path, workload, progress, speculate=speculate, draft=its_draft)
             stack.callback(side.close)
             answer = partial(_answer, side.llm)
             name = f"{side.name} {speculate}"

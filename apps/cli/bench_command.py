@@ -9,7 +9,7 @@ from slipstream.apps.cli.shared_options import DEFAULT_MODEL, json_option
 
 _DECODE, _ANSWER = 64, 200  # tokens, of random prompts and of answers
 _OF_SPEED_ALONE = ("prefill", "repeat", "depths", "curves", "cold")
-_OF_SPECULATION_ALONE = ("drafters", "limit", "lookup")
+_OF_SPECULATION_ALONE = ("drafters", "draft", "limit", "lookup")
 
 
 @click.command("bench", short_help="Measure speed, also beside llama.cpp.")
@@ -81,6 +81,11 @@ _OF_SPECULATION_ALONE = ("drafters", "limit", "lookup")
     "[default: auto]",
 )
 @click.option(
+    "--draft",
+    metavar="MODEL",
+    help="With --speculate: a smaller model of the same family, for the drafters auto and model.",
+)
+@click.option(
     "--limit",
     type=click.IntRange(1),
     metavar="N",
@@ -110,6 +115,7 @@ def bench_command(
     cold: bool,
     files: tuple[Path, ...],
     drafters: tuple[str, ...],
+    draft: str | None,
     limit: int | None,
     lookup: int,
     as_json: bool,
@@ -140,6 +146,7 @@ def bench_command(
             limit=limit,
             decode_tokens=decode or _ANSWER,
             drafters=tuple(dict.fromkeys(drafters)),
+            draft=draft,
             threads=threads,
             kv=kv,
             lookup_tokens=None if against is None else lookup,

@@ -21,8 +21,10 @@ from slipstream.apps.cli.bench_console import announce, circumstances
 from slipstream.apps.cli.console import put, put_json
 from slipstream.apps.cli.progress import LoadProgress
 from slipstream.offload.table import aligned
+from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.errors import OptionError
-from slipstream.runtime.speculation import drafter_names
+from slipstream.runtime.options import Options
+from slipstream.runtime.speculation import MODEL, drafter_names
 
 
 def bench_speculation(
@@ -34,13 +36,15 @@ def bench_speculation(
     drafters: tuple[str, ...],
     threads: int | None,
     kv: str,
+    draft: str | None,
     lookup_tokens: int | None,
     as_json: bool,
 ) -> None:
-    """Measure models and print tables, or one object at the end. Raises OptionError."""
-    for names in drafters:
-        if not drafter_names(names):
-            raise OptionError(f"drafters: {names!r} names none, and that is measured anyway")
+    """Measure models and print tables, or one object at the end.
+
+    Raises OptionError, and CatalogueError for a draft that is not on this machine.
+    """
+    _check_drafters(drafters, draft)
     prompts = read_prompts(files, limit)
     machine, threads = measured_machine(threads)
     workload = SpeculationWorkload(
@@ -48,6 +52,7 @@ def bench_speculation(
         limit=limit,
         decode_tokens=decode_tokens,
         drafters=drafters,
+        draft=draft,
         lookup_tokens=lookup_tokens,
         threads=threads,
         kv=kv,
@@ -60,6 +65,18 @@ def bench_speculation(
             put("\n".join(aligned(speculation_rows(result))) + "\n")
     if as_json:
         put_json(speculation_report(results, workload, machine, **circumstances()))
+
+
+def _check_drafters(drafters: Sequence[str], draft: str | None) -> None:
+    """Before anything is loaded; each of `drafters` is measured with the draft if it has a use."""
+    for names in drafters:
+        if not drafter_names(names):
+            raise OptionError(f"drafters: {names!r} names none, and that is measured anyway")
+    using = [names for names in drafters if MODEL in drafter_names(names)]
+    for names in using or drafters[:1]:
+        Options(speculate=names, draft=draft)
+    if draft not in (None, "auto"):
+        resolve(draft)
 
 
 def bench_model(
@@ -88,6 +105,7 @@ def bench_model(
                 room,
                 workload.drafters,
                 encoded.end_ids,
+                draft=workload.draft,
                 lookup_tokens=workload.lookup_tokens,
                 progress=progress,
             )
