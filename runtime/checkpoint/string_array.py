@@ -13,7 +13,6 @@ from slipstream.runtime.checkpoint.byte_reader import ByteReader
 from slipstream.runtime.errors import CheckpointError
 
 _LENGTH = struct.Struct("<Q")
-_MOST_TOGETHER = 8 << 20  # bytes of text and lengths; decoding them takes some times as many
 
 
 class StringArray(Sequence[str]):
@@ -51,37 +50,14 @@ class StringArray(Sequence[str]):
         except UnicodeDecodeError as error:
             raise self._not_text(index, error) from None
 
+    @property
+    def stored(self) -> np.ndarray:
+        """As the file has them: each after its length in bytes as 64 bits."""
+        begin = self._starts[0] - _LENGTH.size
+        num_bytes = self._starts[-1] - _LENGTH.size - begin
+        return np.frombuffer(self._buffer, np.uint8, num_bytes, begin)
+
     def __iter__(self) -> Iterator[str]:
-        texts = self._decoded_together()
-        return self._decoded_singly() if texts is None else iter(texts)
-
-    def _decoded_together(self) -> list[str] | None:
-        """All strings in a tenth of the time: a vocabulary has hundreds of thousands.
-
-        None where that can't be: an entry is not UTF-8, there is very much text, or no byte is
-        left to separate them.
-        """
-        begin, end = self._starts[0] - 8, self._starts[-1] - 8
-        if not len(self) or end - begin > _MOST_TOGETHER:
-            return None
-        stored = np.frombuffer(self._buffer, np.uint8, end - begin, begin)
-        lengths_at = np.array(self._starts[:-1], np.int64) - 8 - begin
-        # Of each length's 8 bytes the first stays, as the place of a separator; the others go.
-        kept = np.ones(stored.size, np.bool_)
-        for byte in range(1, 8):
-            kept[lengths_at + byte] = False
-        joined = stored[kept]
-        separators_at = lengths_at - 7 * np.arange(len(self))
-        for separator in range(32):  # until one is found that no text has
-            joined[separators_at] = separator
-            if np.count_nonzero(joined == separator) == len(self):
-                try:
-                    return str(joined.data, "utf-8").split(chr(separator))[1:]
-                except UnicodeDecodeError:
-                    return None
-        return None
-
-    def _decoded_singly(self) -> Iterator[str]:
         buffer, start = self._buffer, self._starts[0]
         for index, following in enumerate(islice(self._starts, 1, None)):
             try:

@@ -2,7 +2,7 @@
 
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -35,8 +35,8 @@ class TextEncoder(Protocol):
 
     leading_space: str
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of the text."""
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text."""
 
     def text_bytes(self, token_text: str) -> bytes:
         """The bytes that a normal token stands for."""
@@ -108,7 +108,7 @@ class Tokenizer:
         if not np.isfinite(scores).all():
             raise CheckpointError(f"{fields.path}: {key} holds values that are not numbers")
         leading_space = " " if fields.get_bool("tokenizer.ggml.add_space_prefix", True) else ""
-        encoder = ScoreMergeEncoder(vocabulary, scores.tolist(), leading_space)
+        encoder = ScoreMergeEncoder(vocabulary, scores, leading_space)
         return cls._assembled(fields, vocabulary, encoder, adds_bos=True)
 
     @classmethod
@@ -149,11 +149,12 @@ class Tokenizer:
         text = _SURROGATES.sub("\ufffd", text)
         ids = [*self._prefix] if add_special else []
         special = self._all_special if parse_special else self._always_special
-        for piece in special.split(text):
-            if isinstance(piece, int):
-                ids.append(piece)
-            else:
-                ids += self._encoder.encode(self._encoder.leading_space + piece)
+        pieces = special.split(text)
+        lead = self._encoder.leading_space
+        between = self._encoder.encode([lead + piece for piece in pieces if isinstance(piece, str)])
+        encoded = iter(between)
+        for piece in pieces:
+            ids += [piece] if isinstance(piece, int) else next(encoded)
         return ids + self._suffix if add_special else ids
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
@@ -201,4 +202,4 @@ class Tokenizer:
             raise OptionError(
                 f"{index} is not a token id: expected 0 to {self.vocab_size - 1} for this model"
             )
-        return self._vocabulary.texts[index], self._vocabulary.kinds[index]
+        return self._vocabulary.texts[index], int(self._vocabulary.kinds[index])

@@ -62,6 +62,8 @@ def array_at(dtype: Any) -> Any:
 floats_at = array_at(np.float32)
 ints_at = array_at(np.int32)
 words_at = array_at(np.int64)
+bytes_at = array_at(np.uint8)
+counts_at = array_at(np.uint32)
 
 
 @intrinsic
