@@ -17,9 +17,9 @@ _MOST_WORD_BYTES = (1 << 31) - 1  # pieces are 32-bit places
 class MergeCosts:
     """What it costs to make a token of two neighbours; the least is made first.
 
-    costs  : uint32 below 2**31; by token, or those of token t are costs[first[t] : first[t + 1]]
-    first  : (len(tokens) + 1,) uint32, None where costs are by token
-    splits : uint32, for each cost the bytes of the first neighbour; None where first is
+    costs  : int32, not negative; by token, or those of token t are costs[first[t] : first[t + 1]]
+    first  : (len(tokens) + 1,) int32, None where costs are by token
+    splits : int32, for each cost the bytes of the first neighbour; None where first is
     """
 
     costs: np.ndarray
@@ -38,9 +38,9 @@ def merge_costs(tokens: np.ndarray, splits: np.ndarray, num_tokens: int) -> Merg
     is_first = np.ones(keys.size, np.bool_)
     is_first[1:] = keys[1:] != keys[:-1]
     order = order[is_first]
-    first = np.zeros(num_tokens + 1, np.uint32)
+    first = np.zeros(num_tokens + 1, np.int32)
     np.cumsum(np.bincount(tokens[order], minlength=num_tokens), out=first[1:])
-    return MergeCosts(costs=order.astype(np.uint32), first=first, splits=splits[order])
+    return MergeCosts(costs=order.astype(np.int32), first=first, splits=splits[order])
 
 
 def find_merged(
@@ -50,14 +50,14 @@ def find_merged(
 
     stored : as for TextTable; two texts and a space between them each, which is not the first byte
     Returns (num_merges,) int32, the token, -1 where there is none or the merge is something else,
-    and (num_merges,) uint32, the bytes of the first text.
+    and (num_merges,) int32, the bytes of the first text.
     """
     expect_array("stored", stored, np.uint8, (stored.size,))
-    tokens, splits = np.empty(num_merges, np.int32), np.empty(num_merges, np.uint32)
+    tokens, splits = np.empty(num_merges, np.int32), np.empty(num_merges, np.int32)
     Call.of(
         load_kernel("merge_words.find_merged"),
         FIND_MERGED,
-        table=table.record,
+        table=table.address,
         stored=stored,
         stored_bytes=stored.size,
         num_merges=num_merges,
@@ -89,7 +89,7 @@ def merge_words(
     Call.of(
         load_kernel("merge_words.merge_words"),
         MERGE_WORDS,
-        table=table.record,
+        table=table.address,
         longest=table.longest,
         first=costs.first,
         splits=costs.splits,

@@ -15,6 +15,10 @@ _OPS = (
     "rms_norm.rms_norm",
     "work_sharing.work",
     "work_sharing.run_program",
+    "text_table.build_table",
+    "text_table.find_text",
+    "merge_words.find_merged",
+    "merge_words.merge_words",
 )
 
 

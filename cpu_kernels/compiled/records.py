@@ -45,7 +45,7 @@ RMS_NORM = _layout("x num_rows columns weight accumulate out", "eps")
 REPACK = _layout("raw row_bytes panels num_panels panel_bytes panels_an_item")
 
 # Of a TextTable: texts uint8, each with a separator after it, starts (num_texts + 1,) and slots
-# (num_slots,) uint32, a text's id plus one or 0; what its hash begins with and multiplies by.
+# (num_slots,) int32, a text's id plus one or 0; what its hash begins with and multiplies by.
 TEXT_TABLE = _layout("texts starts num_texts slots num_slots seed factor")
 
 # Of `build_table`: table, address of a TEXT_TABLE; stored (stored_bytes,) uint8, texts after their
@@ -56,11 +56,11 @@ BUILD_TABLE = _layout("table stored stored_bytes outcome")
 FIND_TEXT = _layout("table text num_bytes found")
 
 # Of `find_merged`: table and stored as above; tokens (num_merges,) int32, splits (num_merges,)
-# uint32: what a merge makes, -1 where it can't, and the bytes of its first part.
+# int32: what a merge makes, -1 where it can't, and the bytes of its first part.
 FIND_MERGED = _layout("table stored stored_bytes num_merges tokens splits")
 
-# Of `merge_words`: table as above, longest of its texts; costs uint32, by token, or of the entries
-# first[token] .. first[token + 1] with their splits uint32; byte_tokens (256,) int32 or 0; words
+# Of `merge_words`: table as above, longest of its texts; costs int32, by token, or of the entries
+# first[token] .. first[token + 1] with their splits int32; byte_tokens (256,) int32 or 0; words
 # uint8 with a separator after each, ends (num_words,) int64; workspace for the longest word of
 # B bytes: sizes, before, merged (B,) int32, heap (2 B, 2) int64; tokens int32 and
 # token_starts (num_words + 1,) int64, see merge_words.py.

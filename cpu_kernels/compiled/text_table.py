@@ -14,15 +14,15 @@ from slipstream.cpu_kernels.compiled.records import BUILD_TABLE, FIND_TEXT, TEXT
 from slipstream.cpu_kernels.errors import ShapeError, expect_array
 
 LONGEST_PROBE = 256  # slots; honest tables of a million texts need some 50
-DUPLICATE, UNPLACED = 0, 1  # what `outcome` holds
-_PREFIX_BYTES = 8
+DUPLICATE, UNPLACED = 0, 8  # byte offsets in what building tells
+LENGTH_BYTES = 8  # before each stored text
 _DECODED_TOGETHER = 1 << 16
 
 
 class TextTable:
     """Texts by their ids, 0 .. len - 1, and ids by their texts. Safe to share between threads.
 
-    record    : a TEXT_TABLE, for kernels
+    address   : of its TEXT_TABLE, for kernels
     duplicate : id of the first text that is there before, too; None if there is none
     longest   : bytes of the longest text
     """
@@ -31,18 +31,19 @@ class TextTable:
         """Copy the texts and enter them.
 
         stored : uint8; texts in UTF-8, each after the number of its bytes as 8 bytes
-        Raises ShapeError for texts that `stored` does not hold or that have 4 GiB, and for so many
+        Raises ShapeError for texts that `stored` does not hold or of 2 GiB, and for so many
         of nearly one hash that only a crafted list has them.
         """
         expect_array("stored", stored, np.uint8, (stored.size,))
-        num_bytes = stored.size - (_PREFIX_BYTES - 1) * num_texts
-        if not 0 <= num_texts <= num_bytes < 1 << 32:
+        num_bytes = stored.size - (LENGTH_BYTES - 1) * num_texts
+        if not 0 <= num_texts <= num_bytes < 1 << 31:
             raise ShapeError(f"stored: {stored.size} bytes can't be {num_texts} texts")
         self._texts = np.zeros(num_bytes, np.uint8)
-        self._starts = np.zeros(num_texts + 1, np.uint32)
+        self._starts = np.zeros(num_texts + 1, np.int32)
         seed, factor = np.frombuffer(os.urandom(16), np.int64).tolist()
-        self._slots = np.zeros(2 * num_texts + 1, np.uint32)
-        self.record = record_of(
+        self._start_of = memoryview(self._starts)  # gives numbers in a quarter of an array's time
+        self._slots = np.zeros(2 * num_texts + 1, np.int32)
+        self._record = record_of(
             TEXT_TABLE,
             texts=self._texts,
             starts=self._starts,
@@ -52,6 +53,7 @@ class TextTable:
             seed=seed,
             factor=factor | 1,
         )
+        self.address: int = self._record.ctypes.data
         self.duplicate = self._build(stored)
         self.longest = int(np.diff(self._starts).max(initial=1)) - 1
 
@@ -60,7 +62,7 @@ class TextTable:
         Call.of(
             load_kernel("text_table.build_table"),
             BUILD_TABLE,
-            table=self.record,
+            table=self.address,
             stored=stored,
             stored_bytes=stored.size,
             outcome=outcome,
@@ -75,7 +77,7 @@ class TextTable:
 
     def __getitem__(self, text_id: int) -> str:
         """The text of an id; UnicodeDecodeError where it is not UTF-8, see `is_utf8`."""
-        start, following = self._starts[text_id : text_id + 2].tolist()
+        start, following = self._start_of[text_id], self._start_of[text_id + 1]
         return str(self._texts[start : following - 1].data, "utf-8")
 
     def find(self, text: str) -> int | None:
@@ -85,7 +87,7 @@ class TextTable:
         Call.of(
             load_kernel("text_table.find_text"),
             FIND_TEXT,
-            table=self.record,
+            table=self.address,
             text=np.frombuffer(data + b"\0", np.uint8),
             num_bytes=len(data),
             found=found,

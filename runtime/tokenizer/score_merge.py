@@ -24,7 +24,7 @@ class ScoreMergeEncoder:
         self._texts = vocabulary.texts
         # Only their order counts. A number is not taken negative: it may be unsigned.
         ranks = np.unique(scores, return_inverse=True)[1]
-        self._costs = MergeCosts(costs=(ranks.max() - ranks).astype(np.uint32))
+        self._costs = MergeCosts(costs=(ranks.max() - ranks).astype(np.int32))
         unknown_id = vocabulary.unknown_id or 0
         self._byte_ids = np.array([self._byte_id(b, unknown_id) for b in range(256)], np.int32)
 

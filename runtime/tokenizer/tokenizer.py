@@ -65,8 +65,11 @@ class Tokenizer:
         self.adds_bos = adds_bos and vocabulary.bos_id is not None
         self._prefix = [vocabulary.bos_id] if adds_bos and vocabulary.bos_id is not None else []
         self._suffix = [vocabulary.eos_id] if adds_eos and vocabulary.eos_id is not None else []
-        self._always_special = SpecialTokens(vocabulary.special_ids(control=False))
-        self._all_special = SpecialTokens(vocabulary.special_ids(control=True))
+        special = vocabulary.special_ids()
+        self._all_special = SpecialTokens(special)
+        # User-defined ones are looked for in any text, the others only on request.
+        always = (vocabulary.kinds == TokenKind.USER_DEFINED).tolist()
+        self._always_special = SpecialTokens({t: i for t, i in special.items() if always[i]})
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any], *, path: str | Path = "tokenizer") -> Self:
@@ -202,4 +205,4 @@ class Tokenizer:
             raise OptionError(
                 f"{index} is not a token id: expected 0 to {self.vocab_size - 1} for this model"
             )
-        return self._vocabulary.texts[index], int(self._vocabulary.kinds[index])
+        return self._vocabulary.texts[index], self._vocabulary.kinds.item(index)

@@ -35,16 +35,10 @@ class Vocabulary:
     unknown_id: int | None
     end_ids: frozenset[int]
 
-    def special_ids(self, *, control: bool) -> dict[str, int]:
-        """Tokens to look for in a text before splitting it into words, by their text.
-
-        User-defined tokens always are; control and unknown ones only on request.
-        """
-        wanted = {TokenKind.USER_DEFINED}
-        if control:
-            wanted |= {TokenKind.CONTROL, TokenKind.UNKNOWN}
-        found = np.flatnonzero(np.isin(self.kinds, list(wanted))).tolist()
-        return {self.texts[i]: i for i in found}
+    def special_ids(self) -> dict[str, int]:
+        """Control, unknown and user-defined tokens, by their text."""
+        special = (TokenKind.CONTROL, TokenKind.UNKNOWN, TokenKind.USER_DEFINED)
+        return {self.texts[i]: i for i in np.flatnonzero(np.isin(self.kinds, special)).tolist()}
 
 
 def byte_value(token_text: str) -> int | None:

@@ -1,6 +1,9 @@
-"""A binary heap of (key, value) rows, the least key first."""
+"""A binary heap of (key, value) rows, two int64 each, the least key first."""
 
+from slipstream.cpu_kernels.compiled.kernels.addresses import ZERO, load_i64, store_i64
 from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
+
+ROW_BYTES = 16
 
 
 @kernel()
@@ -9,27 +12,39 @@ def push(heap, count, key, value):
     at = count
     while at:
         parent = (at - 1) >> 1
-        if heap[parent, 0] <= key:
+        if load_i64(heap + ROW_BYTES * parent) <= key:
             break
-        heap[at, 0], heap[at, 1] = heap[parent, 0], heap[parent, 1]
+        _move(heap, at, parent)
         at = parent
-    heap[at, 0], heap[at, 1] = key, value
+    _put(heap, at, key, value)
     return count + 1
 
 
 @kernel()
-def pop_least(heap, count):
+def drop_least(heap, count):
     """Take the first row of `count` away; returns how many are left."""
     count -= 1
-    key, value = heap[count, 0], heap[count, 1]
-    at = 0
-    child = 1
+    key = load_i64(heap + ROW_BYTES * count)
+    at, child = ZERO, 1
     while child < count:
-        if child + 1 < count and heap[child + 1, 0] < heap[child, 0]:
+        here = heap + ROW_BYTES * child
+        if child + 1 < count and load_i64(here + ROW_BYTES) < load_i64(here):
             child += 1
-        if heap[child, 0] >= key:
+        if load_i64(heap + ROW_BYTES * child) >= key:
             break
-        heap[at, 0], heap[at, 1] = heap[child, 0], heap[child, 1]
+        _move(heap, at, child)
         at, child = child, 2 * child + 1
-    heap[at, 0], heap[at, 1] = key, value
+    _move(heap, at, count)
     return count
+
+
+@kernel()
+def _move(heap, to, source):
+    row = heap + ROW_BYTES * source
+    _put(heap, to, load_i64(row), load_i64(row + 8))
+
+
+@kernel()
+def _put(heap, at, key, value):
+    store_i64(heap + ROW_BYTES * at, key)
+    store_i64(heap + ROW_BYTES * at + 8, value)

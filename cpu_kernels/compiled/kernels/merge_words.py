@@ -6,25 +6,25 @@ A piece is a range of its word's bytes and goes by the byte where it begins. `si
 
 from typing import Any
 
-import numpy as np
-
 from slipstream.cpu_kernels.compiled.kernels.addresses import (
-    bytes_at,
-    counts_at,
-    ints_at,
+    ZERO,
+    load_i32,
+    load_i64,
+    load_u8,
     record_at,
-    words_at,
+    store_i32,
+    store_i64,
 )
 from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
-from slipstream.cpu_kernels.compiled.kernels.heap import pop_least, push
+from slipstream.cpu_kernels.compiled.kernels.heap import drop_least, push
 from slipstream.cpu_kernels.compiled.kernels.text_table import (
-    LENGTH_BYTES,
-    entry_at,
     find_id,
     find_slot,
+    id_in,
     length_at,
 )
 from slipstream.cpu_kernels.compiled.records import FIND_MERGED, MERGE_WORDS
+from slipstream.cpu_kernels.compiled.text_table import LENGTH_BYTES
 
 _SPACE = 0x20
 _LOW = (1 << 32) - 1
@@ -36,20 +36,19 @@ _find_merged_at = record_at(FIND_MERGED)
 def find_merged(_state: Any, record: Any) -> None:
     """The token that each merge makes, and where its first part ends."""
     r = _find_merged_at(record)
-    tokens, splits = ints_at(r.tokens, (r.num_merges,)), counts_at(r.splits, (r.num_merges,))
-    at = 0
+    at = ZERO
     for i in range(r.num_merges):
-        tokens[i], splits[i] = -1, 0
         length = length_at(r.stored, at, r.stored_bytes)
-        if length < 0:
-            tokens[i:] = -1
-            return
-        text = r.stored + at + LENGTH_BYTES
-        split = _split_of(text, length)
-        if split < length:
-            slot = find_slot(r.table, text, split, text + split + 1, length - split - 1)
-            tokens[i], splits[i] = entry_at(r.table, slot), split
-        at += LENGTH_BYTES + length
+        token, split, text = -1, 0, r.stored + at + LENGTH_BYTES
+        if length >= 0:
+            split = _split_of(text, length)
+            at += LENGTH_BYTES + length
+        if 0 < split < length:
+            second = text + split + 1
+            slot = find_slot(r.table, text, split, second, length - split - 1)
+            token = id_in(r.table, slot)
+        store_i32(r.tokens + 4 * i, token)
+        store_i32(r.splits + 4 * i, split)
 
 
 @kernel()
@@ -58,10 +57,9 @@ def _split_of(text, length):
 
     A space that starts the first token is part of it. One inside of a character is none.
     """
-    data = bytes_at(text, (length,))
     for k in range(1, length):
-        if data[k] == _SPACE:
-            return length if k + 1 < length and data[k + 1] & 0xC0 == 0x80 else k
+        if load_u8(text + k) == _SPACE:
+            return length if k + 1 < length and _continues(text + k + 1) else k
     return length
 
 
@@ -69,76 +67,86 @@ def _split_of(text, length):
 def merge_words(_state: Any, record: Any) -> None:
     """The tokens of every word, and where each word's begin."""
     r = _record_at(record)
-    ends, starts = words_at(r.ends, (r.num_words,)), words_at(r.token_starts, (r.num_words + 1,))
-    start = num_tokens = 0
+    start = num_tokens = ZERO
     for w in range(r.num_words):
-        starts[w] = num_tokens
-        word, num_bytes = r.words + start, ends[w] - start
+        store_i64(r.token_starts + 8 * w, num_tokens)
+        end = load_i64(r.ends + 8 * w)
+        word, num_bytes = r.words + start, end - start
         whole = find_id(r.table, word, num_bytes) if r.takes_whole_words else -1
         if whole >= 0:
-            ints_at(r.tokens, (num_tokens + 1,))[num_tokens] = whole
+            store_i32(r.tokens + 4 * num_tokens, whole)
             num_tokens += 1
         else:
             _merge(record, word, num_bytes)
-            num_tokens += _write_tokens(record, word, num_bytes, r.tokens + 4 * num_tokens)
-        start = ends[w] + 1
-    starts[r.num_words] = num_tokens
+            num_tokens = _write_tokens(record, word, num_bytes, num_tokens)
+        start = end + 1
+    store_i64(r.token_starts + 8 * r.num_words, num_tokens)
 
 
 @kernel()
 def _merge(record, word, num_bytes):
     """Merge the best pair of neighbours, the leftmost of equals, for as long as there is one."""
     r = _record_at(record)
-    sizes, before = ints_at(r.sizes, (num_bytes,)), ints_at(r.before, (num_bytes,))
-    merged, heap = ints_at(r.merged, (num_bytes,)), words_at(r.heap, (2 * num_bytes, 2))
-    _cut_into_characters(word, sizes, before, merged)
-    queued = left = 0
+    _cut_into_characters(record, word, num_bytes)
+    queued = left = ZERO
     while left < num_bytes:
-        queued = _offer(record, word, num_bytes, left, heap, queued)
-        left += sizes[left]
+        queued = _offer(record, word, num_bytes, left, queued)
+        left += load_i32(r.sizes + 4 * left)
     while queued:
-        left, (end, token) = np.int64(heap[0, 0] & _LOW), _halves(heap[0, 1])
-        queued = pop_least(heap, queued)
-        right = left + sizes[left]
+        left, end, token = load_i64(r.heap) & _LOW, load_i64(r.heap + 8) >> 32, load_i32(r.heap + 8)
+        queued = drop_least(r.heap, queued)
+        size = load_i32(r.sizes + 4 * left)
+        right = left + size
         # Either may have grown, or have been merged away, since this was queued.
-        if not sizes[left] or right >= num_bytes or right + sizes[right] != end:
+        if not size or right >= num_bytes or right + load_i32(r.sizes + 4 * right) != end:
             continue
-        sizes[left], sizes[right], merged[left] = end - left, 0, token
+        store_i32(r.sizes + 4 * left, end - left)
+        store_i32(r.sizes + 4 * right, 0)
+        store_i32(r.merged + 4 * left, token)
         if end < num_bytes:
-            before[end] = left
-        if before[left] >= 0:
-            queued = _offer(record, word, num_bytes, np.int64(before[left]), heap, queued)
-        queued = _offer(record, word, num_bytes, left, heap, queued)
+            store_i32(r.before + 4 * end, left)
+        before = load_i32(r.before + 4 * left)
+        if before >= 0:
+            queued = _offer(record, word, num_bytes, before, queued)
+        queued = _offer(record, word, num_bytes, left, queued)
 
 
 @kernel()
-def _cut_into_characters(word, sizes, before, merged):
-    data = bytes_at(word, (sizes.size,))
-    start, previous = 0, -1
-    while start < sizes.size:
-        size = 1
-        while start + size < sizes.size and data[start + size] & 0xC0 == 0x80:
-            sizes[start + size] = 0
-            size += 1
-        sizes[start], before[start], merged[start] = size, previous, -1
-        previous = start
-        start += size
+def _cut_into_characters(record, word, num_bytes):
+    """Let each character be a piece."""
+    r = _record_at(record)
+    start, before = 0, -1
+    while start < num_bytes:
+        end = start + 1
+        while end < num_bytes and _continues(word + end):
+            store_i32(r.sizes + 4 * end, 0)
+            end += 1
+        store_i32(r.sizes + 4 * start, end - start)
+        store_i32(r.before + 4 * start, before)
+        store_i32(r.merged + 4 * start, -1)
+        start, before = end, start
 
 
 @kernel()
-def _offer(record, word, num_bytes, left, heap, queued):
+def _continues(byte_at):
+    """Whether a byte goes on with a character of UTF-8."""
+    return load_u8(byte_at) & 0xC0 == 0x80
+
+
+@kernel()
+def _offer(record, word, num_bytes, left, queued):
     """Queue a piece and the next one if they can merge; returns how many are queued."""
     r = _record_at(record)
-    sizes = ints_at(r.sizes, (num_bytes,))
-    right = left + sizes[left]
+    split = load_i32(r.sizes + 4 * left)
+    right = left + split
     if right >= num_bytes:
         return queued
-    end = right + sizes[right]
+    end = right + load_i32(r.sizes + 4 * right)
     if end - left > r.longest:
         return queued
     token = find_id(r.table, word + left, end - left)
-    cost = -1 if token < 0 else _cost(record, token, right - left)
-    return queued if cost < 0 else push(heap, queued, cost << 32 | left, end << 32 | token)
+    cost = -1 if token < 0 else _cost(record, token, split)
+    return queued if cost < 0 else push(r.heap, queued, cost << 32 | left, end << 32 | token)
 
 
 @kernel()
@@ -146,43 +154,32 @@ def _cost(record, token, split):
     """Of making a token of two parts, the first of `split` bytes; -1 if no merge does."""
     r = _record_at(record)
     if not r.first:
-        return np.int64(counts_at(r.costs, (token + 1,))[token])
-    first = counts_at(r.first, (token + 2,))
-    begin, end = np.int64(first[token]), np.int64(first[token + 1])
-    splits, costs = counts_at(r.splits, (end,)), counts_at(r.costs, (end,))
-    for k in range(begin, end):
-        if splits[k] == split:
-            return np.int64(costs[k])
+        return load_i32(r.costs + 4 * token)
+    for k in range(load_i32(r.first + 4 * token), load_i32(r.first + 4 * token + 4)):
+        if load_i32(r.splits + 4 * k) == split:
+            return load_i32(r.costs + 4 * k)
     return -1
 
 
 @kernel()
-def _halves(word):
-    return word >> 32, word & _LOW
-
-
-@kernel()
-def _write_tokens(record, word, num_bytes, tokens_at):
-    """Write the token of each piece; returns how many.
+def _write_tokens(record, word, num_bytes, count):
+    """Write the token of each piece after `count` others; returns how many there are now.
 
     A piece that is none becomes the tokens of its bytes, or is left out where they have none.
     """
     r = _record_at(record)
-    sizes, merged = ints_at(r.sizes, (num_bytes,)), ints_at(r.merged, (num_bytes,))
-    data, tokens = bytes_at(word, (num_bytes,)), ints_at(tokens_at, (num_bytes,))
-    byte_tokens = ints_at(r.byte_tokens, (256,))
-    at = count = 0
+    at = 0
     while at < num_bytes:
-        size = np.int64(sizes[at])
-        token = np.int64(merged[at])
+        size, token = load_i32(r.sizes + 4 * at), load_i32(r.merged + 4 * at)
         if token < 0:
             token = find_id(r.table, word + at, size)
         if token >= 0:
-            tokens[count] = token
+            store_i32(r.tokens + 4 * count, token)
             count += 1
         elif r.byte_tokens:
-            for k in range(at, at + size):
-                tokens[count] = byte_tokens[data[k]]
+            for k in range(size):
+                byte = load_u8(word + at + k)
+                store_i32(r.tokens + 4 * count, load_i32(r.byte_tokens + 4 * byte))
                 count += 1
         at += size
     return count

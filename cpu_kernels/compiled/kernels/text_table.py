@@ -1,7 +1,7 @@
 """The kernels of `text_table`: an open-addressing hash table over texts that lie in one array.
 
-Its texts may come from a hostile file: the hash is seeded at random, and no search looks at more
-than LONGEST_PROBE slots.
+The texts may come from a hostile file: the hash starts and multiplies with numbers that nobody
+knows, and no search looks at more than LONGEST_PROBE slots.
 """
 
 from typing import Any
@@ -9,16 +9,24 @@ from typing import Any
 import numpy as np
 
 from slipstream.cpu_kernels.compiled.kernels.addresses import (
-    bytes_at,
-    counts_at,
+    ZERO,
+    load_i32,
+    load_i64,
+    load_u8,
     record_at,
-    words_at,
+    store_i32,
+    store_i64,
+    store_u8,
 )
 from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 from slipstream.cpu_kernels.compiled.records import BUILD_TABLE, FIND_TEXT, TEXT_TABLE
-from slipstream.cpu_kernels.compiled.text_table import DUPLICATE, LONGEST_PROBE, UNPLACED
+from slipstream.cpu_kernels.compiled.text_table import (
+    DUPLICATE,
+    LENGTH_BYTES,
+    LONGEST_PROBE,
+    UNPLACED,
+)
 
-LENGTH_BYTES = 8
 _SEPARATOR = 0
 _MIX = 0x2545F4914F6CDD1D
 _table_at = record_at(TEXT_TABLE)
@@ -30,73 +38,71 @@ _find_at = record_at(FIND_TEXT)
 def build_table(_state: Any, record: Any) -> None:
     """Lay the stored texts out and enter them; of equal ones the first.
 
-    outcome : the first text that was there before, and the first that found no place; -1 for none
+    outcome : the first text that is there before, too, and the one without a place; -1 for none
     """
     r = _build_at(record)
     t = _table_at(r.table)
-    outcome = words_at(r.outcome, (2,))
-    outcome[DUPLICATE] = outcome[UNPLACED] = -1
-    starts, slots = counts_at(t.starts, (t.num_texts + 1,)), counts_at(t.slots, (t.num_slots,))
-    at = to = 0
+    store_i64(r.outcome + DUPLICATE, -1)
+    at = to = ZERO
     for i in range(t.num_texts):
         length = length_at(r.stored, at, r.stored_bytes)
         slot = -1
         if length >= 0:
-            starts[i] = to
-            _copy(t.texts + to, r.stored + at + LENGTH_BYTES, length)
-            slot = find_slot(r.table, t.texts + to, length, 0, 0)
+            copy(t.texts + to, r.stored + at + LENGTH_BYTES, length)
+            store_u8(t.texts + to + length, _SEPARATOR)
+            slot = find_slot(r.table, t.texts + to, length, ZERO, ZERO)
         if slot < 0:
-            outcome[UNPLACED] = i
+            store_i64(r.outcome + UNPLACED, i)
             return
         at += LENGTH_BYTES + length
         to += length + 1
-        starts[i + 1] = to
-        if not slots[slot]:
-            slots[slot] = i + 1
-        elif outcome[DUPLICATE] < 0:
-            outcome[DUPLICATE] = i
+        store_i32(t.starts + 4 * (i + 1), to)
+        if not load_i32(t.slots + 4 * slot):
+            store_i32(t.slots + 4 * slot, i + 1)
+        elif load_i64(r.outcome + DUPLICATE) < 0:
+            store_i64(r.outcome + DUPLICATE, i)
+    store_i64(r.outcome + UNPLACED, -1)
 
 
 @kernel()
 def find_text(_state: Any, record: Any) -> None:
     """The id of one text."""
     r = _find_at(record)
-    words_at(r.found, (1,))[0] = find_id(r.table, r.text, r.num_bytes)
+    store_i64(r.found, find_id(r.table, r.text, r.num_bytes))
 
 
 @kernel()
 def find_id(table, text, num_bytes):
     """Id of the text at an address, -1 if it is not there."""
-    return entry_at(table, find_slot(table, text, num_bytes, 0, 0))
+    return id_in(table, find_slot(table, text, num_bytes, text, ZERO))
 
 
 @kernel()
-def entry_at(table, slot):
+def id_in(table, slot):
     """Id of the text in a slot that `find_slot` returned, -1 if there is none."""
-    r = _table_at(table)
-    return -1 if slot < 0 else np.int64(counts_at(r.slots, (r.num_slots,))[slot]) - 1
+    return -1 if slot < 0 else load_i32(_table_at(table).slots + 4 * slot) - 1
 
 
 @kernel()
 def find_slot(table, first, first_bytes, second, second_bytes):
     """The slot of the text that two parts make, or a free one for it; -1 after LONGEST_PROBE."""
-    r = _table_at(table)
-    hashed = _hash(_hash(r.seed, r.factor, first, first_bytes), r.factor, second, second_bytes)
-    slots, starts = counts_at(r.slots, (r.num_slots,)), counts_at(r.starts, (r.num_texts + 1,))
-    slot = _scaled(hashed, r.num_slots)
+    t = _table_at(table)
+    hashed = _hash(_hash(t.seed, t.factor, first, first_bytes), t.factor, second, second_bytes)
+    slot = _scaled(hashed, t.num_slots)
     for _ in range(LONGEST_PROBE):
-        entry = slots[slot]
+        entry = load_i32(t.slots + 4 * slot)
         if not entry:
             return slot
-        start = np.int64(starts[entry - 1])
+        start = load_i32(t.starts + 4 * entry - 4)
+        num_bytes = load_i32(t.starts + 4 * entry) - start - 1
         if (
-            np.int64(starts[entry]) - start - 1 == first_bytes + second_bytes
-            and _equal(r.texts + start, first, first_bytes)
-            and _equal(r.texts + start + first_bytes, second, second_bytes)
+            num_bytes == first_bytes + second_bytes
+            and _equal(t.texts + start, first, first_bytes)
+            and _equal(t.texts + start + first_bytes, second, second_bytes)
         ):
             return slot
         slot += 1
-        if slot == r.num_slots:
+        if slot == t.num_slots:
             slot = 0
     return -1
 
@@ -104,21 +110,18 @@ def find_slot(table, first, first_bytes, second, second_bytes):
 @kernel()
 def length_at(stored, at, stored_bytes):
     """Length of the stored text whose length begins at `at`; -1 where it does not fit."""
-    if stored_bytes - at < LENGTH_BYTES:
+    room = stored_bytes - at - LENGTH_BYTES
+    if room < 0:
         return -1
-    prefix = bytes_at(stored + at, (LENGTH_BYTES,))
-    length = 0
-    for k in range(LENGTH_BYTES):
-        length |= np.int64(prefix[k]) << (8 * k)
-    return length if 0 <= length <= stored_bytes - at - LENGTH_BYTES else -1
+    length = load_i64(stored + at)
+    return length if 0 <= length <= room else -1
 
 
 @kernel()
 def _hash(state, factor, text, num_bytes):
-    """FNV-1a with a factor that nobody knows; goes on from the state after other bytes."""
-    data = bytes_at(text, (num_bytes,))
+    """FNV-1a with another factor; goes on from the state after other bytes."""
     for k in range(num_bytes):
-        state = (state ^ np.int64(data[k])) * factor
+        state = (state ^ load_u8(text + k)) * factor
     return state
 
 
@@ -133,17 +136,14 @@ def _scaled(hashed, num_slots):
 
 @kernel()
 def _equal(one, other, num_bytes):
-    a, b = bytes_at(one, (num_bytes,)), bytes_at(other, (num_bytes,))
     for k in range(num_bytes):
-        if a[k] != b[k]:
+        if load_u8(one + k) != load_u8(other + k):
             return False
     return True
 
 
 @kernel()
-def _copy(to, source, num_bytes):
-    """Copy a text and end it with a separator."""
-    a, b = bytes_at(to, (num_bytes + 1,)), bytes_at(source, (num_bytes,))
+def copy(to, source, num_bytes):
+    """Copy bytes."""
     for k in range(num_bytes):
-        a[k] = b[k]
-    a[num_bytes] = _SEPARATOR
+        store_u8(to + k, load_u8(source + k))
