@@ -27,7 +27,8 @@ def table_of(texts: list[str]) -> TextTable:
 
 def random_words(dice: random.Random) -> list[str]:
     """Words of all lengths, some with a letter that no token has."""
-    return ["".join(dice.choices(f"{LETTERS}{LETTERS}z", k=length)) for length in LENGTHS * 5]
+    lengths = [*LENGTHS * 5, 1000]
+    return ["".join(dice.choices(f"{LETTERS}{LETTERS}z", k=length)) for length in lengths]
 
 
 def merged(table: TextTable, costs: MergeCosts, words: list[str], **options: object) -> list:
@@ -126,7 +127,9 @@ def test_a_word_of_a_million_characters_takes_its_time_only_once() -> None:
     costs = MergeCosts(costs=np.arange(10, dtype=np.int32))
     (ids,) = merged(table_of(tokens), costs, ["a" * 1_000_000])
     assert ids == [9] * 1953 + [6]
-    (ids,) = merged(table_of([*tokens, "b"]), MergeCosts(costs=np.zeros(11, np.int32)), ["b" * 10**6])
+    (ids,) = merged(
+        table_of([*tokens, "b"]), MergeCosts(costs=np.zeros(11, np.int32)), ["b" * 10**6]
+    )
     assert ids == [10] * 10**6
 
 

@@ -82,7 +82,7 @@ def test_texts_of_one_hash_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_table.os, "urandom", bytes)
     texts = [format(number, "012b") for number in range(4096) if number.bit_count() == 6]
     assert len(table_of(texts[:200])) == 200
-    with pytest.raises(ShapeError, match="text 256 has .* the hash of many others"):
+    with pytest.raises(ShapeError, match=r"text 256 has .* the hash of many others"):
         table_of(texts)
 
 

@@ -24,7 +24,9 @@ class Call:
         owners : of memory that the arrays in turn hold addresses of
         """
         record = record_of(layout, **values)
-        return cls(kernel=kernel, record=record.ctypes.data, held=(record, *values.values(), *owners))
+        return cls(
+            kernel=kernel, record=record.ctypes.data, held=(record, *values.values(), *owners)
+        )
 
     def run(self, state: int) -> None:
         """Run the kernel.

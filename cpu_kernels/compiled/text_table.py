@@ -41,7 +41,7 @@ class TextTable:
         self._texts = np.zeros(num_bytes, np.uint8)
         self._starts = np.zeros(num_texts + 1, np.int32)
         seed, factor = np.frombuffer(os.urandom(16), np.int64).tolist()
-        self._start_of = memoryview(self._starts)  # gives numbers in a quarter of an array's time
+        self._start_of = self._starts.data  # gives numbers in a quarter of an array's time
         self._slots = np.zeros(2 * num_texts + 1, np.int32)
         self._record = record_of(
             TEXT_TABLE,

@@ -1,4 +1,4 @@
-"""The definition of `merge_words`: the best pair of neighbours first, for as long as there is one."""
+"""The definition of `merge_words`: the best pair of neighbours first, while there is one."""
 
 import itertools
 from collections.abc import Callable

@@ -48,7 +48,7 @@ def build_table(_state: Any, record: Any) -> None:
         length = length_at(r.stored, at, r.stored_bytes)
         slot = -1
         if length >= 0:
-            copy(t.texts + to, r.stored + at + LENGTH_BYTES, length)
+            _copy(t.texts + to, r.stored + at + LENGTH_BYTES, length)
             store_u8(t.texts + to + length, _SEPARATOR)
             slot = find_slot(r.table, t.texts + to, length, ZERO, ZERO)
         if slot < 0:
@@ -136,14 +136,14 @@ def _scaled(hashed, num_slots):
 
 @kernel()
 def _equal(one, other, num_bytes):
-    for k in range(num_bytes):
-        if load_u8(one + k) != load_u8(other + k):
-            return False
-    return True
+    same = ZERO
+    while same < num_bytes and load_u8(one + same) == load_u8(other + same):
+        same += 1
+    return same == num_bytes
 
 
 @kernel()
-def copy(to, source, num_bytes):
+def _copy(to, source, num_bytes):
     """Copy bytes."""
     for k in range(num_bytes):
         store_u8(to + k, load_u8(source + k))
