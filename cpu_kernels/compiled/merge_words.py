@@ -10,6 +10,7 @@ from slipstream.cpu_kernels.compiled.records import FIND_MERGED, MERGE_WORDS
 from slipstream.cpu_kernels.compiled.text_table import TextTable
 from slipstream.cpu_kernels.errors import ShapeError, expect_array
 
+NO_COST = -(1 << 31)
 _MOST_WORD_BYTES = (1 << 31) - 1  # pieces are 32-bit places
 
 
@@ -17,7 +18,7 @@ _MOST_WORD_BYTES = (1 << 31) - 1  # pieces are 32-bit places
 class MergeCosts:
     """What it costs to make a token of two neighbours; the least is made first.
 
-    costs  : int32, not negative; by token, or those of token t are costs[first[t] : first[t + 1]]
+    costs  : int32 above NO_COST; by token, or those of token t are costs[first[t] : first[t + 1]]
     first  : (len(tokens) + 1,) int32, None where costs are by token
     splits : int32, for each cost the bytes of the first neighbour; None where first is
     """

@@ -22,9 +22,7 @@ class ScoreMergeEncoder:
 
         self.leading_space = leading_space
         self._texts = vocabulary.texts
-        # Only their order counts. A number is not taken negative: it may be unsigned.
-        ranks = np.unique(scores, return_inverse=True)[1]
-        self._costs = MergeCosts(costs=(ranks.max() - ranks).astype(np.int32))
+        self._costs = MergeCosts(costs=costs_of(scores))
         unknown_id = vocabulary.unknown_id or 0
         self._byte_ids = np.array([self._byte_id(b, unknown_id) for b in range(256)], np.int32)
 
@@ -50,3 +48,12 @@ class ScoreMergeEncoder:
     def text_bytes(self, token_text: str) -> bytes:
         """The bytes that a normal token stands for."""
         return token_text.replace(_SPACE, " ").encode()
+
+
+def costs_of(scores: np.ndarray) -> np.ndarray:
+    """int32 in the opposite order of the scores, equal where they are."""
+    if scores.dtype != np.float32:  # only their order counts
+        scores = np.unique(scores, return_inverse=True)[1].astype(np.float32)
+    bits = (np.float32(0) - scores).view(np.int32)  # there is no -0.0 among them
+    # Of negative numbers, a larger one has smaller bits.
+    return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))

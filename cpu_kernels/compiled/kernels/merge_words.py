@@ -23,6 +23,7 @@ from slipstream.cpu_kernels.compiled.kernels.text_table import (
     id_in,
     length_at,
 )
+from slipstream.cpu_kernels.compiled.merge_words import NO_COST
 from slipstream.cpu_kernels.compiled.records import FIND_MERGED, MERGE_WORDS
 from slipstream.cpu_kernels.compiled.text_table import LENGTH_BYTES
 
@@ -145,20 +146,22 @@ def _offer(record, word, num_bytes, left, queued):
     if end - left > r.longest:
         return queued
     token = find_id(r.table, word + left, end - left)
-    cost = -1 if token < 0 else _cost(record, token, split)
-    return queued if cost < 0 else push(r.heap, queued, cost << 32 | left, end << 32 | token)
+    cost = NO_COST if token < 0 else _cost(record, token, split)
+    if cost == NO_COST:
+        return queued
+    return push(r.heap, queued, cost << 32 | left, end << 32 | token)
 
 
 @kernel()
 def _cost(record, token, split):
-    """Of making a token of two parts, the first of `split` bytes; -1 if no merge does."""
+    """Of making a token of two parts, the first of `split` bytes; NO_COST if no merge does."""
     r = _record_at(record)
     if not r.first:
         return load_i32(r.costs + 4 * token)
     for k in range(load_i32(r.first + 4 * token), load_i32(r.first + 4 * token + 4)):
         if load_i32(r.splits + 4 * k) == split:
             return load_i32(r.costs + 4 * k)
-    return -1
+    return NO_COST
 
 
 @kernel()
