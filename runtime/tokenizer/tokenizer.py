@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from slipstream.runtime.backends import load_backend
 from slipstream.runtime.checkpoint.typed_metadata import TypedMetadata
 from slipstream.runtime.errors import CheckpointError, OptionError, UnsupportedError
 from slipstream.runtime.tokenizer.byte_pair import BytePairEncoder
@@ -75,9 +76,10 @@ class Tokenizer:
     def from_metadata(cls, metadata: Mapping[str, Any], *, path: str | Path = "tokenizer") -> Self:
         """The tokenizer of a model file, from its metadata; `path` names the file in errors.
 
-        Raises UnsupportedError naming a tokenizer that is not implemented, and CheckpointError for
-        data that is missing or contradicts itself.
+        Raises UnsupportedError naming a tokenizer that is not implemented, CheckpointError for data
+        that is missing or contradicts itself, and OptionError where no kernels can be had.
         """
+        load_backend("numba")  # whichever computes the model, its kernels find and merge tokens
         fields = TypedMetadata(Path(path), metadata)
         model = fields.get_str("tokenizer.ggml.model")
         if model == "gpt2":
