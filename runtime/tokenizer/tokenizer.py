@@ -11,7 +11,6 @@ import numpy as np
 from slipstream.runtime.backends import load_backend
 from slipstream.runtime.checkpoint.typed_metadata import TypedMetadata
 from slipstream.runtime.errors import CheckpointError, OptionError, UnsupportedError
-from slipstream.runtime.tokenizer.byte_pair import BytePairEncoder
 from slipstream.runtime.tokenizer.pre_tokenizers import PRE_TOKENIZERS
 from slipstream.runtime.tokenizer.score_merge import ScoreMergeEncoder
 from slipstream.runtime.tokenizer.special_tokens import SpecialTokens
@@ -93,6 +92,9 @@ class Tokenizer:
 
     @classmethod
     def _with_merges(cls, fields: TypedMetadata) -> Self:
+        # The library that splits texts takes 4 MB, and vocabularies with scores do without it.
+        from slipstream.runtime.tokenizer.byte_pair import BytePairEncoder
+
         name = fields.get_str("tokenizer.ggml.pre", "") or "default"
         if name not in PRE_TOKENIZERS:
             raise UnsupportedError(
