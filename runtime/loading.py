@@ -83,7 +83,7 @@ def _load(path: Path, options: Options, backend_name: str, progress: Progress | 
                 {tensor.quant_type for tensor in file.tensors.values()},
                 _stage(progress, "compiling kernels for this CPU (once)"),
             )
-            # Repacking weights leaves Python free; reading a vocabulary does not, and takes a core.
+            # Reading a vocabulary takes a core meanwhile.
             backend.ops.set_num_threads(max(1, plan.threads - 1))
             pending = beside.submit(_read_tokenizer, file, config)
             pending.add_done_callback(lambda _: backend.ops.set_num_threads(plan.threads))
