@@ -5,7 +5,6 @@ import json
 import logging
 import math
 import os
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -79,7 +78,7 @@ def time_reads(threads: int, *, buffer_bytes: int = SMALLEST_BUFFER_BYTES) -> fl
         end = time.perf_counter() + MEASURE_S
         while len(seconds) < SMALLEST_PASSES or time.perf_counter() < end:
             seconds.append(_pass(pool, threads, chunks, _read))
-    return buffer.nbytes / statistics.median(seconds) / 1e9
+    return buffer.nbytes / float(np.median(seconds)) / 1e9
 
 
 def _pass(

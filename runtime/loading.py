@@ -82,7 +82,7 @@ def _load(
         plan = plan_for(file, config, options, backend, draft)
         with backend.computing(plan.threads), ThreadPoolExecutor(1) as beside:
             _prepare(file, backend, progress)
-            # Repacking weights leaves Python free; reading a vocabulary does not, and takes a core.
+            # Reading a vocabulary takes a core meanwhile.
             backend.ops.set_num_threads(max(1, plan.threads - 1))
             pending = beside.submit(_read_tokenizer, file, config)
             pending.add_done_callback(lambda _: backend.ops.set_num_threads(plan.threads))

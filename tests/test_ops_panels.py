@@ -107,7 +107,9 @@ def test_a_matrix_of_many_panels_is_repacked_panel_by_panel(quant_type: QuantTyp
     rows = 16 * 3 * (1 + (1 << 20) // panel_bytes(quant_type, columns)) + 5
     few = random_rows(quant_type, 64, columns, np.random.default_rng(0))
     raw = few[np.arange(rows) * 7 % 64]
-    panels = repack(raw, quant_type, columns)
+    read: list[int] = []
+    panels = repack(raw, quant_type, columns, read.append)
+    assert (len(read) > 1, sum(read)) == (True, raw[: rows // 16 * 16].nbytes)
     assert panels.shape == (-(-rows // 16), panel_bytes(quant_type, columns))
     assert panels.ctypes.data % 64 == 0
     for panel_id in (0, 1, len(panels) // 2, len(panels) - 2, len(panels) - 1):

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from slipstream.cpu_kernels.compiled import text_table
+from slipstream.runtime.checkpoint.string_array import StringArray
 from slipstream.runtime.errors import CheckpointError, UnsupportedError
 from slipstream.runtime.tokenizer import Tokenizer
 from slipstream.runtime.tokenizer.token_roles import TokenKind
@@ -64,6 +66,43 @@ def test_refused(base: dict[str, object], changes: dict[str, object], message: s
         Tokenizer.from_metadata(metadata, path="some.gguf")
     assert str(caught.value).startswith("some.gguf: ")
     assert len(str(caught.value)) < 300
+
+
+def in_file(texts: list[bytes]) -> StringArray:
+    """A list of texts as a model file holds it."""
+    stored = b"".join(len(text).to_bytes(8, "little") + text for text in texts)
+    return StringArray(np.frombuffer(stored, np.uint8), len(texts), "some.gguf: the list")
+
+
+@pytest.mark.parametrize(
+    ("key", "texts"),
+    [
+        ("tokens", [b"a", b"\xe2", b"\x82\xac"]),
+        ("tokens", [b"a", b"\xc3"]),
+        ("merges", [b"t h", b"\xff h"]),
+        ("merges", [b"t h", b"\xc3 \xa9"]),
+    ],
+)
+def test_texts_of_a_file_that_are_not_utf8(key: str, texts: list[bytes]) -> None:
+    metadata = byte_pair_metadata(["t h"])
+    metadata[KEY + key] = in_file(texts)
+    with pytest.raises(CheckpointError, match="the list: entry 1 is not UTF-8"):
+        Tokenizer.from_metadata(metadata)
+
+
+def test_a_list_in_a_file_is_as_good_as_one_of_python() -> None:
+    metadata = dict(BPE)
+    for key in ("tokens", "merges"):
+        metadata[KEY + key] = in_file([text.encode() for text in BPE[KEY + key]])
+    ids = Tokenizer.from_metadata(BPE).encode("the <e> th", parse_special=True)
+    assert Tokenizer.from_metadata(metadata).encode("the <e> th", parse_special=True) == ids
+
+
+def test_tokens_of_one_hash_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_table.os, "urandom", bytes)  # then the order of letters does not count
+    texts = [format(number, "012b") for number in range(4096) if number.bit_count() == 6]
+    with pytest.raises(CheckpointError, match="the tokens can't be used: stored: text 256 has"):
+        Tokenizer.from_metadata(BPE | {KEY + "tokens": texts})
 
 
 @pytest.mark.parametrize("model", ["bert", "t5", "rwkv", "none", "x" * 1000])

@@ -3,10 +3,12 @@
 import itertools
 import random
 
+import numpy as np
 import pytest
 
 from slipstream.runtime.errors import CheckpointError
 from slipstream.runtime.tokenizer import Tokenizer
+from slipstream.runtime.tokenizer.score_merge import costs_of
 from slipstream.runtime.tokenizer.token_roles import TokenKind
 from support.vocabularies import score_metadata
 
@@ -63,7 +65,18 @@ def test_equals_the_definition(seed: int) -> None:
         ]
 
 
-def test_words_are_cached_and_long_ones_are_not() -> None:
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "uint8", "int64"])
+def test_scores_of_any_type_keep_their_order(dtype: str) -> None:
+    scores = np.array([1, -0.0, 0.0, -1, -2.0, -1e30, 1e30]) if "f" in dtype else np.arange(7)
+    costs = costs_of(scores.astype(dtype)).tolist()
+    for i, j in itertools.product(range(7), repeat=2):
+        assert (costs[i] < costs[j], costs[i] == costs[j]) == (
+            scores[i] > scores[j],
+            scores[i] == scores[j],
+        )
+
+
+def test_words_and_longer_texts_are_alike() -> None:
     tokenizer = Tokenizer.from_metadata(score_metadata(PIECES))
     the = tokenizer.encode(" the")
     assert tokenizer.encode(" the" * 3000) == the * 3000

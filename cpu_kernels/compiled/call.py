@@ -23,10 +23,10 @@ class Call:
         layout : one of `records`; every field must be given
         owners : of memory that the arrays in turn hold addresses of
         """
-        if values.keys() != set(layout.names or ()):
-            raise TypeError(f"expected the fields {layout.names}, got {tuple(values)}")
-        record = np.array(tuple(_word(values[name]) for name in layout.names or ()), layout)
-        return cls(kernel=kernel, record=_word(record), held=(record, *values.values(), *owners))
+        record = record_of(layout, **values)
+        return cls(
+            kernel=kernel, record=record.ctypes.data, held=(record, *values.values(), *owners)
+        )
 
     def run(self, state: int) -> None:
         """Run the kernel.
@@ -35,6 +35,13 @@ class Call:
         """
         if self.kernel.call(state, self.record):
             raise RuntimeError("a kernel failed")  # they are written so that none can
+
+
+def record_of(layout: np.dtype, **values: Any) -> np.ndarray:
+    """A record with these values, as `Call.of` takes them."""
+    if values.keys() != set(layout.names or ()):
+        raise TypeError(f"expected the fields {layout.names}, got {tuple(values)}")
+    return np.array(tuple(_word(values[name]) for name in layout.names or ()), layout)
 
 
 def _word(value: Any) -> Any:

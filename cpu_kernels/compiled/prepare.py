@@ -16,6 +16,10 @@ _OPS = (
     "top_k.top_k",
     "work_sharing.work",
     "work_sharing.run_program",
+    "text_table.build_table",
+    "text_table.find_text",
+    "merge_words.find_merged",
+    "merge_words.merge_words",
 )
 
 

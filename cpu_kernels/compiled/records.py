@@ -47,5 +47,30 @@ TOP_K = _layout("x num_rows columns k ids out")
 # Of `repack`: raw (16 num_panels, row_bytes), panels (num_panels, panel_bytes) uint8.
 REPACK = _layout("raw row_bytes panels num_panels panel_bytes panels_an_item")
 
+# Of a TextTable: texts uint8, each with a separator after it, starts (num_texts + 1,) and slots
+# (num_slots,) int32, a text's id plus one or 0; what its hash begins with and multiplies by.
+TEXT_TABLE = _layout("texts starts num_texts slots num_slots seed factor")
+
+# Of `build_table`: table, address of a TEXT_TABLE; stored (stored_bytes,) uint8, texts after their
+# lengths as 8 bytes each; outcome (2,) int64, see text_table.py.
+BUILD_TABLE = _layout("table stored stored_bytes outcome")
+
+# Of `find_text`: table as above; text (num_bytes,) uint8; found (1,) int64, -1 for none.
+FIND_TEXT = _layout("table text num_bytes found")
+
+# Of `find_merged`: table and stored as above; tokens (num_merges,) int32, splits (num_merges,)
+# int32: what a merge makes, -1 where it can't, and the bytes of its first part.
+FIND_MERGED = _layout("table stored stored_bytes num_merges tokens splits")
+
+# Of `merge_words`: table as above, longest of its texts; costs int32, by token, or of the entries
+# first[token] .. first[token + 1] with their splits int32; byte_tokens (256,) int32 or 0; words
+# uint8 with a separator after each, ends (num_words,) int64; workspace for the longest word of
+# B bytes: sizes, before, merged (B,) int32, heap (2 B, 2) int64; tokens int32 and
+# token_starts (num_words + 1,) int64, see merge_words.py.
+MERGE_WORDS = _layout(
+    "table longest first splits costs byte_tokens takes_whole_words words ends num_words sizes "
+    "before merged heap tokens token_starts"
+)
+
 # Of a program: calls (num_calls, 2) int64, a kernel's address and its record's.
 PROGRAM = _layout("calls num_calls")

@@ -1,6 +1,6 @@
 """A weight matrix as the compiled kernels hold it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -69,9 +69,16 @@ class Weight:
         return table
 
 
-def pack_weight(raw: np.ndarray, quant_type: QuantType, columns: int) -> Weight:
+def pack_weight(
+    raw: np.ndarray,
+    quant_type: QuantType,
+    columns: int,
+    *,
+    was_read: Callable[[int], None] | None = None,
+) -> Weight:
     """Repack a matrix from its rows in the file: raw (rows, row_bytes) uint8.
 
+    was_read : told now and then how many more bytes of `raw` are not needed any more
     Raises ShapeError when the columns are not whole blocks.
     """
     if columns % quant_type.block_columns or raw.shape[1] != quant_type.row_bytes(columns):
@@ -82,7 +89,7 @@ def pack_weight(raw: np.ndarray, quant_type: QuantType, columns: int) -> Weight:
     part = WeightPart(
         quant_type=quant_type,
         rows=raw.shape[0],
-        panels=repack(raw, quant_type, columns),
+        panels=repack(raw, quant_type, columns, was_read),
         tiles=tile_addresses(quant_type),
     )
     return Weight(parts=(part,), columns=columns)

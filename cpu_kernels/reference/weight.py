@@ -1,6 +1,6 @@
 """A weight matrix as the reference holds it: the file's own bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -35,9 +35,16 @@ class Weight:
         return np.vstack([dequantize(raw, kind, np.float64) for raw, kind in self.parts])
 
 
-def pack_weight(raw: np.ndarray, quant_type: QuantType, columns: int) -> Weight:
+def pack_weight(
+    raw: np.ndarray,
+    quant_type: QuantType,
+    columns: int,
+    *,
+    was_read: Callable[[int], None] | None = None,
+) -> Weight:
     """A weight from its rows in the file: raw (rows, row_bytes) uint8.
 
+    was_read : told how many more bytes of `raw` are not needed any more: never, they are kept
     Raises ShapeError when the columns are not whole blocks or the rows have another size.
     """
     expect_shape("raw", raw.shape, (raw.shape[0], quant_type.row_bytes(columns)))

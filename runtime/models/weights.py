@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from slipstream.cpu_kernels import QuantType, RmsNorm
+from slipstream.cpu_kernels import RmsNorm
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.checkpoint import ModelFile, Tensor
 from slipstream.runtime.errors import CheckpointError, UnsupportedError
 
-_DROP_EVERY_BYTES = 16 << 20  # of the file in memory beside its repacked copy
-_ROWS_TOGETHER = 16  # that backends pack: a slice of any other number would be padded
+_DROP_EVERY_BYTES = 4 << 20  # of the file in memory beside its repacked copy
 
 
 class Embedding:
@@ -47,11 +46,8 @@ class WeightLoader:
     def matrix(self, name: str, rows: int, columns: int) -> Any:
         """A packed weight of (rows, columns). Raises CheckpointError when missing or misshapen."""
         tensor = self._take(name, (rows, columns))
-        row_bytes = max(1, tensor.num_bytes // max(1, rows))
-        count = max(1, _DROP_EVERY_BYTES // (_ROWS_TOGETHER * row_bytes)) * _ROWS_TOGETHER
-        slices = [tensor.data[first : first + count] for first in range(0, rows, count)]
-        return self._backend.ops.stack_weights(
-            [self._packed(each, tensor.quant_type, columns) for each in slices]
+        return self._backend.ops.pack_weight(
+            tensor.data, tensor.quant_type, columns, was_read=self._drop_what_was_read
         )
 
     def stacked(self, parts: Sequence[tuple[str, int]], columns: int) -> Any:
@@ -108,13 +104,11 @@ class WeightLoader:
                 f"{self._file.architecture} models that is not implemented: {', '.join(left[:3])}"
             )
 
-    def _packed(self, raw: np.ndarray, quant_type: QuantType, columns: int) -> Any:
-        weight = self._backend.ops.pack_weight(raw, quant_type, columns)
-        self._bytes_since_drop += raw.nbytes
-        if self._bytes_since_drop > _DROP_EVERY_BYTES:
+    def _drop_what_was_read(self, num_bytes: int) -> None:
+        self._bytes_since_drop += num_bytes
+        if self._bytes_since_drop >= _DROP_EVERY_BYTES:
             self._file.drop_pages()
             self._bytes_since_drop = 0
-        return weight
 
     def _take(self, name: str, shape: tuple[int, ...]) -> Tensor:
         tensor = self._file.tensors.get(name)

@@ -3,18 +3,18 @@
 Source: arXiv:1508.07909 over the bytes of GPT-2; files call it `gpt2`.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import repeat
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import ByteLevel, Split
 from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
 
 from slipstream.runtime.errors import CheckpointError
-from slipstream.runtime.tokenizer.merging import merge_neighbours, remembered
 from slipstream.runtime.tokenizer.pre_tokenizers import PreTokenizer, pinned
-from slipstream.runtime.tokenizer.vocabulary import Vocabulary
+from slipstream.runtime.tokenizer.vocabulary import Vocabulary, stored_texts
 
 
 def _byte_characters() -> dict[str, int]:
@@ -29,13 +29,14 @@ def _byte_characters() -> dict[str, int]:
 
 
 _BYTES = _byte_characters()
+_SEPARATOR = ord("\n")  # parts words: characters that stand for bytes are none below "!"
 
 
 class BytePairEncoder:
     """Encodes text that holds no special tokens.
 
     Pairs are merged here and not by the `tokenizers` library, whose BPE takes 0.24 s and 40 MB for
-    152k tokens (docs/decisions.md). Words that came before are looked up.
+    152k tokens (docs/decisions.md).
     """
 
     leading_space = ""
@@ -51,37 +52,33 @@ class BytePairEncoder:
 
         Raises CheckpointError, naming `path`, when one is something else.
         """
-        self._ids = vocabulary.ids
+        from slipstream.cpu_kernels.compiled.merge_words import find_merged, merge_costs
+
+        self._texts = vocabulary.texts
         self._takes_whole_words = pre_tokenizer.ignore_merges
-        problem = _problem_of(merges, vocabulary.ids)
-        if problem is not None:
+        tokens, splits = find_merged(self._texts, stored_texts(merges), len(merges))
+        for merge_id in np.flatnonzero(tokens < 0)[:1].tolist():
             raise CheckpointError(
-                f"{path}: the merges of the vocabulary can't be used: {problem}; the file is "
-                "damaged"
+                f"{path}: the merges of the vocabulary can't be used: "
+                f"{_problem_of(merges[merge_id])}; the file is damaged"
             )
-        # A pair that is there twice counts where it is first.
-        self._ranks = dict(zip(reversed(merges), range(len(merges) - 1, -1, -1), strict=True))
-        splits = [Split(Regex(pinned(pattern)), "isolated") for pattern in pre_tokenizer.patterns]
+        self._costs = merge_costs(tokens, splits, len(self._texts))
+        cuts = [Split(Regex(pinned(pattern)), "isolated") for pattern in pre_tokenizer.patterns]
         to_bytes = ByteLevel(add_prefix_space=False, use_regex=False)
-        self._words = PreTokenizerSequence([*splits, to_bytes])
-        self._word_ids = remembered(self._merge)
+        self._words = PreTokenizerSequence([*cuts, to_bytes])
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids. A byte that has no token is left out, as in llama.cpp."""
-        ids: list[int] = []
-        for word, _place in self._words.pre_tokenize_str(text):
-            ids.extend(self._word_ids(word))
-        return ids
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text. A byte that has no token is left out, as in llama.cpp."""
+        from slipstream.cpu_kernels.compiled.merge_words import merge_words
 
-    def _merge(self, word: str) -> list[int]:
-        whole = self._ids.get(word)
-        if whole is not None and (self._takes_whole_words or len(word) == 1):
-            return [whole]
-        pieces = merge_neighbours(list(word), self._rank)
-        return [self._ids[piece] for piece in pieces if piece in self._ids]
-
-    def _rank(self, first: str, second: str) -> int | None:
-        return self._ranks.get(f"{first} {second}")
+        words = [[word for word, _place in self._words.pre_tokenize_str(text)] for text in texts]
+        joined = "".join(f"{word}\n" for of_text in words for word in of_text).encode()
+        ends = np.flatnonzero(np.frombuffer(joined, np.uint8) == _SEPARATOR)
+        ids, starts = merge_words(
+            self._texts, self._costs, joined, ends, takes_whole_words=self._takes_whole_words
+        )
+        following = starts[[*accumulate(map(len, words))]]
+        return [part.tolist() for part in np.split(ids, following)[:-1]]
 
     def text_bytes(self, token_text: str) -> bytes:
         """The bytes that a normal token stands for."""
@@ -91,19 +88,11 @@ class BytePairEncoder:
             return token_text.encode()
 
 
-def _problem_of(merges: Sequence[str], ids: Mapping[str, int]) -> str | None:
-    """What is wrong with the first merge that is no pair or makes no token, if there is one."""
-    # All at once first: one by one, 150,000 merges take 0.1 s.
-    if set(map(str.count, merges, repeat(" "))) == {1}:
-        made = "\n".join(merges).replace(" ", "").split("\n")
-        if all(map(ids.__contains__, made)):
-            return None
-    for merge in merges:
-        # A space that starts the first token is part of it.
-        middle = merge.find(" ", 1)
-        if middle < 0:
-            return f"expected two tokens and a space between them, got {merge[:40]!r}"
-        text = merge[:middle] + merge[middle + 1 :]
-        if text not in ids:
-            return f"{merge[:40]!r} needs the token {text[:40]!r}, which is not there"
-    return None
+def _problem_of(merge: str) -> str:
+    """What is wrong with a merge that is no pair or makes no token."""
+    # A space that starts the first token is part of it.
+    middle = merge.find(" ", 1)
+    if middle < 0:
+        return f"expected two tokens and a space between them, got {merge[:40]!r}"
+    text = merge[:middle] + merge[middle + 1 :]
+    return f"{merge[:40]!r} needs the token {text[:40]!r}, which is not there"

@@ -2,13 +2,15 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
-
-from jinja2 import Template, TemplateError
+from typing import TYPE_CHECKING, Any, Self
 
 from slipstream.runtime.errors import ChatTemplateError, CheckpointError
-from slipstream.runtime.tokenizer.template_sandbox import TemplateSandbox
 from slipstream.runtime.tokenizer.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+    from slipstream.runtime.tokenizer.template_sandbox import TemplateSandbox
 
 _MAX_SOURCE_CHARACTERS = 1 << 18  # the longest published ones have about 20,000
 
@@ -24,7 +26,6 @@ class ChatTemplate:
         self.source = source
         tokens = {"bos_token": bos_token, "eos_token": eos_token}
         self._tokens = {name: text for name, text in tokens.items() if text is not None}
-        self._sandbox = TemplateSandbox()
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any], tokenizer: Tokenizer) -> Self | None:
@@ -87,7 +88,16 @@ class ChatTemplate:
         return tokens
 
     @functools.cached_property
-    def _template(self) -> Template:
+    def _sandbox(self) -> "TemplateSandbox":
+        # Imported for the first conversation: Jinja takes 3 MB that a plain text does not need.
+        from slipstream.runtime.tokenizer.template_sandbox import TemplateSandbox
+
+        return TemplateSandbox()
+
+    @functools.cached_property
+    def _template(self) -> "Template":
+        from jinja2 import TemplateError
+
         if len(self.source) > _MAX_SOURCE_CHARACTERS:
             raise ChatTemplateError(
                 f"the chat template has {len(self.source):,} characters; expected at most "

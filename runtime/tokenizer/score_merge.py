@@ -4,10 +4,10 @@ Files call it `llama` and hold a score for each token instead of a list of merge
 merging is llama.cpp's. Source: arXiv:1808.06226.
 """
 
-import re
 from collections.abc import Sequence
 
-from slipstream.runtime.tokenizer.merging import merge_neighbours, remembered
+import numpy as np
+
 from slipstream.runtime.tokenizer.vocabulary import Vocabulary
 
 _SPACE = "\u2581"  # stands for a space in vocabularies
@@ -16,59 +16,44 @@ _SPACE = "\u2581"  # stands for a space in vocabularies
 class ScoreMergeEncoder:
     """Encodes text that holds no special tokens."""
 
-    def __init__(self, vocabulary: Vocabulary, scores: Sequence[float], leading_space: str) -> None:
+    def __init__(self, vocabulary: Vocabulary, scores: np.ndarray, leading_space: str) -> None:
         """scores : by token id; the highest is merged first"""
+        from slipstream.cpu_kernels.compiled.merge_words import MergeCosts
+
         self.leading_space = leading_space
-        self._ids = vocabulary.ids
-        self._costs = [-score for score in scores]
+        self._texts = vocabulary.texts
+        self._costs = MergeCosts(costs=costs_of(scores))
         unknown_id = vocabulary.unknown_id or 0
-        self._byte_ids = [self._byte_id(byte, unknown_id) for byte in range(256)]
-        self._word_starts = _word_starts(vocabulary.texts)
-        self._word_ids = remembered(self._merge)
+        self._byte_ids = np.array([self._byte_id(b, unknown_id) for b in range(256)], np.int32)
 
     def _byte_id(self, byte: int, unknown_id: int) -> int:
         names = [f"<0x{byte:02X}>", chr(byte)] if byte < 128 else [f"<0x{byte:02X}>"]
-        return next((self._ids[name] for name in names if name in self._ids), unknown_id)
+        found = (self._texts.find(name) for name in names)
+        return next((token_id for token_id in found if token_id is not None), unknown_id)
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of the text."""
-        ids: list[int] = []
-        for word in self._word_starts.split(text.replace(" ", _SPACE)):
-            ids.extend(self._word_ids(word))
-        return ids
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text."""
+        from slipstream.cpu_kernels.compiled.merge_words import merge_words
+
+        words = [text.replace(" ", _SPACE).encode() for text in texts]
+        ids, starts = merge_words(
+            self._texts,
+            self._costs,
+            b"".join(word + b"\n" for word in words),
+            np.cumsum([len(word) + 1 for word in words], dtype=np.int64) - 1,
+            byte_tokens=self._byte_ids,
+        )
+        return [part.tolist() for part in np.split(ids, starts[1:])[:-1]]
 
     def text_bytes(self, token_text: str) -> bytes:
         """The bytes that a normal token stands for."""
         return token_text.replace(_SPACE, " ").encode()
 
-    def _merge(self, word: str) -> list[int]:
-        """Merge the characters of a word for as long as two neighbours make a token."""
-        pieces = merge_neighbours(list(word), self._cost)
-        return [token_id for piece in pieces for token_id in self._piece_ids(piece)]
 
-    def _cost(self, first: str, second: str) -> float | None:
-        token_id = self._ids.get(first + second)
-        return None if token_id is None else self._costs[token_id]
-
-    def _piece_ids(self, piece: str) -> list[int]:
-        """The token of a piece, or tokens for its bytes."""
-        token_id = self._ids.get(piece)
-        if token_id is not None:
-            return [token_id]
-        return [self._byte_ids[byte] for byte in piece.encode()]
-
-
-def _word_starts(texts: Sequence[str]) -> re.Pattern[str]:
-    """Where a text can be cut and encoded in parts: at spaces that no token has inside it.
-
-    Nearly all tokens have spaces at their start only, so nearly every word can be looked up among
-    those encoded before.
-    """
-    across = {
-        before
-        for text in texts
-        if text.rfind(_SPACE) > 0
-        for before in re.findall(f"([^{_SPACE}]){_SPACE}", text)
-    }
-    glued = "".join(map(re.escape, sorted(across)))
-    return re.compile(f"(?<=[^{_SPACE}{glued}])(?={_SPACE})")
+def costs_of(scores: np.ndarray) -> np.ndarray:
+    """int32 in the opposite order of the scores, equal where they are."""
+    if scores.dtype != np.float32:  # only their order counts
+        scores = np.unique(scores, return_inverse=True)[1].astype(np.float32)
+    bits = (np.float32(0) - scores).view(np.int32)  # there is no -0.0 among them
+    # Of negative numbers, a larger one has smaller bits.
+    return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))

@@ -15,14 +15,12 @@ class SpecialTokens:
 
     def __init__(self, ids: Mapping[str, int]) -> None:
         """ids : token id by text"""
-        order = sorted(ids, key=lambda text: (-len(text.encode()), ids[text]))
-        self._ids = {text: ids[text] for text in order}
+        self._ids = dict(ids)
         # A vocabulary may hold thousands, nearly all starting alike and in no text: ask for the
         # few beginnings first.
         self._by_prefix: dict[str, list[str]] = defaultdict(list)
-        for text in order:
+        for text in ids:
             self._by_prefix[text[:_PREFIX_LENGTH]].append(text)
-        self._rank = {text: rank for rank, text in enumerate(order)}
 
     def split(self, text: str) -> list[str | int]:
         """The text in pieces: ids of the tokens found, and what lies between them."""
@@ -43,7 +41,7 @@ class SpecialTokens:
         return pieces
 
     def _found_in(self, text: str) -> list[str]:
-        """Token texts that the text contains, longest first."""
+        """Token texts that the text contains, longest first, then by id."""
         found = [
             token_text
             for prefix, token_texts in self._by_prefix.items()
@@ -51,4 +49,4 @@ class SpecialTokens:
             for token_text in token_texts
             if token_text in text
         ]
-        return sorted(found, key=self._rank.__getitem__)
+        return sorted(found, key=lambda text: (-len(text.encode()), self._ids[text]))

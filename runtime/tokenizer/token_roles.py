@@ -6,6 +6,13 @@ tables are the ones llama.cpp goes by; tests compare the outcome with it.
 
 import enum
 from collections.abc import Callable, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from slipstream.cpu_kernels.compiled.text_table import TextTable
 
 
 class TokenKind(enum.IntEnum):
@@ -89,19 +96,22 @@ VISIBLE_TEXTS = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
 
 
 def assign_roles(
-    ids: Mapping[str, int], kinds: list[int], role: Callable[[str], int | None]
+    texts: "TextTable", kinds: np.ndarray, role: Callable[[str], int | None]
 ) -> frozenset[int]:
     """The ids that end an answer; corrects `kinds` in place.
 
-    role : the id that the file's metadata names for a role (eos, eot, fim_pad ...)
+    texts, kinds : of all tokens, by id
+    role         : the id that the file's metadata names for a role (eos, eot, fim_pad ...)
     """
     end_ids = {i for name in ("eos", "eot", "eom") if (i := role(name)) is not None}
-    for name, texts in FILL_TEXTS.items():
+    known = (*END_TEXTS, *VISIBLE_TEXTS, *chain(*FILL_TEXTS.values()), "<|plamo:eos|>")
+    ids = {text: i for text in known if (i := texts.find(text)) is not None}
+    for name, fill_texts in FILL_TEXTS.items():
         token_id = role(name)
         if token_id is None and name in _OLD_KEYS:
             token_id = role(_OLD_KEYS[name])
         if token_id is None:
-            token_id = next((ids[text] for text in texts if text in ids), None)
+            token_id = next((ids[text] for text in fill_texts if text in ids), None)
             if token_id is not None:
                 kinds[token_id] = TokenKind.CONTROL
         if token_id is not None and name in _FILL_END_ROLES:
@@ -117,7 +127,7 @@ def assign_roles(
     return frozenset(end_ids)
 
 
-def _drop_false_ends(ids: Mapping[str, int], kinds: list[int], end_ids: set[int]) -> None:
+def _drop_false_ends(ids: Mapping[str, int], kinds: np.ndarray, end_ids: set[int]) -> None:
     """Take out two texts that end an answer in most vocabularies, but not beside certain others."""
 
     def ends(*texts: str) -> bool:

@@ -2,15 +2,15 @@
 
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
 
+from slipstream.runtime.backends import load_backend
 from slipstream.runtime.checkpoint.typed_metadata import TypedMetadata
 from slipstream.runtime.errors import CheckpointError, OptionError, UnsupportedError
-from slipstream.runtime.tokenizer.byte_pair import BytePairEncoder
 from slipstream.runtime.tokenizer.pre_tokenizers import PRE_TOKENIZERS
 from slipstream.runtime.tokenizer.score_merge import ScoreMergeEncoder
 from slipstream.runtime.tokenizer.special_tokens import SpecialTokens
@@ -35,8 +35,8 @@ class TextEncoder(Protocol):
 
     leading_space: str
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of the text."""
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text."""
 
     def text_bytes(self, token_text: str) -> bytes:
         """The bytes that a normal token stands for."""
@@ -65,16 +65,20 @@ class Tokenizer:
         self.adds_bos = adds_bos and vocabulary.bos_id is not None
         self._prefix = [vocabulary.bos_id] if adds_bos and vocabulary.bos_id is not None else []
         self._suffix = [vocabulary.eos_id] if adds_eos and vocabulary.eos_id is not None else []
-        self._always_special = SpecialTokens(vocabulary.special_ids(control=False))
-        self._all_special = SpecialTokens(vocabulary.special_ids(control=True))
+        special = vocabulary.special_ids()
+        self._all_special = SpecialTokens(special)
+        # User-defined ones are looked for in any text, the others only on request.
+        always = (vocabulary.kinds == TokenKind.USER_DEFINED).tolist()
+        self._always_special = SpecialTokens({t: i for t, i in special.items() if always[i]})
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any], *, path: str | Path = "tokenizer") -> Self:
         """The tokenizer of a model file, from its metadata; `path` names the file in errors.
 
-        Raises UnsupportedError naming a tokenizer that is not implemented, and CheckpointError for
-        data that is missing or contradicts itself.
+        Raises UnsupportedError naming a tokenizer that is not implemented, CheckpointError for data
+        that is missing or contradicts itself, and OptionError where no kernels can be had.
         """
+        load_backend("numba")  # whichever computes the model, its kernels find and merge tokens
         fields = TypedMetadata(Path(path), metadata)
         model = fields.get_str("tokenizer.ggml.model")
         if model == "gpt2":
@@ -88,6 +92,9 @@ class Tokenizer:
 
     @classmethod
     def _with_merges(cls, fields: TypedMetadata) -> Self:
+        # The library that splits texts takes 4 MB, and vocabularies with scores do without it.
+        from slipstream.runtime.tokenizer.byte_pair import BytePairEncoder
+
         name = fields.get_str("tokenizer.ggml.pre", "") or "default"
         if name not in PRE_TOKENIZERS:
             raise UnsupportedError(
@@ -108,7 +115,7 @@ class Tokenizer:
         if not np.isfinite(scores).all():
             raise CheckpointError(f"{fields.path}: {key} holds values that are not numbers")
         leading_space = " " if fields.get_bool("tokenizer.ggml.add_space_prefix", True) else ""
-        encoder = ScoreMergeEncoder(vocabulary, scores.tolist(), leading_space)
+        encoder = ScoreMergeEncoder(vocabulary, scores, leading_space)
         return cls._assembled(fields, vocabulary, encoder, adds_bos=True)
 
     @classmethod
@@ -149,11 +156,12 @@ class Tokenizer:
         text = _SURROGATES.sub("\ufffd", text)
         ids = [*self._prefix] if add_special else []
         special = self._all_special if parse_special else self._always_special
-        for piece in special.split(text):
-            if isinstance(piece, int):
-                ids.append(piece)
-            else:
-                ids += self._encoder.encode(self._encoder.leading_space + piece)
+        pieces = special.split(text)
+        lead = self._encoder.leading_space
+        between = self._encoder.encode([lead + piece for piece in pieces if isinstance(piece, str)])
+        encoded = iter(between)
+        for piece in pieces:
+            ids += [piece] if isinstance(piece, int) else next(encoded)
         return ids + self._suffix if add_special else ids
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
@@ -210,4 +218,4 @@ class Tokenizer:
             raise OptionError(
                 f"{index} is not a token id: expected 0 to {self.vocab_size - 1} for this model"
             )
-        return self._vocabulary.texts[index], self._vocabulary.kinds[index]
+        return self._vocabulary.texts[index], self._vocabulary.kinds.item(index)

@@ -11,6 +11,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
 _WORD = ir.IntType(64)
+ZERO = np.int64(0)  # for a plain 0 Numba would compile each function that takes it once more
 
 
 def record_at(layout: np.dtype) -> Any:
@@ -163,3 +164,41 @@ def store_byte(_context, address, value):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int32), generate
+
+
+def _loader(kind: ir.IntType, signed: bool) -> Any:
+    """The function that reads this integer at an address, aligned or not, as int64."""
+
+    @intrinsic
+    def load(_context, address):
+        def generate(_context, builder, _signature, values):
+            number = builder.load(builder.inttoptr(values[0], kind.as_pointer()), align=1)
+            if kind.width == _WORD.width:
+                return number
+            return (builder.sext if signed else builder.zext)(number, _WORD)
+
+        return types.int64(types.int64), generate
+
+    return load
+
+
+def _storer(kind: ir.IntType) -> Any:
+    """The function that writes an int64 to an address, aligned or not, as this integer."""
+
+    @intrinsic
+    def store(_context, address, number):
+        def generate(context, builder, _signature, values):
+            pointer = builder.inttoptr(values[0], kind.as_pointer())
+            low = values[1] if kind.width == _WORD.width else builder.trunc(values[1], kind)
+            builder.store(low, pointer, align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), generate
+
+    return store
+
+
+# A kernel that reads here and there compiles in half the time with these instead of arrays.
+load_u8, store_u8 = _loader(ir.IntType(8), False), _storer(ir.IntType(8))
+load_i32, store_i32 = _loader(ir.IntType(32), True), _storer(ir.IntType(32))
+load_i64, store_i64 = _loader(_WORD, True), _storer(_WORD)

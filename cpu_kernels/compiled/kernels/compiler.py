@@ -17,7 +17,14 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
     So it makes no arrays of its own, raises nothing, and its code needs nothing but the C library.
     """
-    return numba.njit(nogil=True, error_model="numpy", _nrt=False, **options)
+    return numba.njit(
+        nogil=True,
+        error_model="numpy",
+        _nrt=False,
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+        **options,
+    )
 
 
 @global_compiler_lock  # type: ignore[untyped-decorator]
