@@ -92,3 +92,16 @@ def test_threads_may_share_a_table() -> None:
     with ThreadPoolExecutor(8) as threads:
         for found in threads.map(lambda _: [table.find(text) for text in texts], range(16)):
             assert found == list(range(1000))
+
+
+def test_the_first_difference_of_two_tables() -> None:
+    rng = np.random.default_rng(4)
+    words = ["".join(rng.choice(list("ab日"), rng.integers(1, 5))) for _ in range(60)]
+    for _ in range(300):
+        other = words[: rng.integers(1, 60)]
+        for _ in range(rng.integers(0, 3)):
+            other[rng.integers(len(other))] = "".join(rng.choice(list("ab日"), rng.integers(1, 5)))
+        pairs = zip(words, other, strict=False)
+        want = next((i for i, (one, two) in enumerate(pairs) if one != two), None)
+        assert table_of(words).first_difference(table_of(other)) == want
+        assert table_of(other).first_difference(table_of(words)) == want

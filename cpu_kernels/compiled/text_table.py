@@ -94,6 +94,16 @@ class TextTable:
         ).run(0)
         return None if found[0] < 0 else int(found[0])
 
+    def first_difference(self, other: "TextTable") -> int | None:
+        """The first id, of those that both tables have, whose text is another; None without."""
+        num_texts = min(len(self), len(other))
+        starts = self._starts[: num_texts + 1]
+        end = min(starts[-1], other._starts[num_texts])
+        bytes_apart = np.flatnonzero(self._texts[:end] != other._texts[:end])[:1]
+        starts_apart = np.flatnonzero(starts != other._starts[: num_texts + 1])[:1] - 1
+        texts_apart = np.searchsorted(starts, bytes_apart, side="right") - 1
+        return min([*starts_apart.tolist(), *texts_apart.tolist()], default=None)
+
     def is_utf8(self) -> bool:
         """Whether all texts are; a separator is no part of a character, so none can join two."""
         decoder = codecs.getincrementaldecoder("utf-8")()

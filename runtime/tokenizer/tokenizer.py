@@ -199,8 +199,7 @@ class Tokenizer:
 
     def first_difference(self, other: "Tokenizer") -> int | None:
         """The first token, of those that both have, that is another in `other`; None without."""
-        texts = zip(self._vocabulary.texts, other._vocabulary.texts, strict=False)
-        return next((token for token, (one, two) in enumerate(texts) if one != two), None)
+        return self._vocabulary.texts.first_difference(other._vocabulary.texts)
 
     def _visible_bytes(self, token_id: int) -> bytes:
         """As `token_bytes`, and the text of a control or unknown token."""
