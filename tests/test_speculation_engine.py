@@ -190,17 +190,22 @@ def test_an_answer_ends_where_the_context_ends(plain: LLM, monkeypatch: pytest.M
 
 def test_an_oracle_is_accepted_in_full(eight: ScriptedEngine) -> None:
     state = SpeculationState(eight.backend.ops)
-    oracle = Oracle(range(10, 400))
-    speculator = Speculator([oracle], state)
+    at_no_cost(state.costs)
+    speculator = Speculator([Oracle(range(10, 400))], state)
     completion = eight.stream(list(range(10, 20)), speculator=speculator).completion
     assert completion.token_ids == tuple(range(20, 120))
     assert speculator.num_accepted == speculator.num_drafted > 60
-    assert completion.stats["steps"] < 30
+    assert completion.stats["steps"] < 10
+    reached = completion.stats["accepted_by_depth"]
+    assert sum(reached) == speculator.num_accepted
+    assert reached[0] == completion.stats["verified_drafts"]
 
 
-def test_lies_are_soon_not_listened_to(eight: ScriptedEngine) -> None:
-    speculator = Speculator([Liar(range(10, 400))], SpeculationState(eight.backend.ops))
+def test_lies_are_not_believed(eight: ScriptedEngine) -> None:
+    state = SpeculationState(eight.backend.ops)
+    at_no_cost(state.costs)
+    speculator = Speculator([Liar(range(10, 400))], state)
     completion = eight.stream(list(range(10, 20)), speculator=speculator).completion
     assert completion.token_ids == tuple(range(20, 120))
-    assert speculator.num_accepted == 0
-    assert sum(rows > 1 for rows in eight.model.steps[1:]) < 10
+    assert speculator.num_accepted == 0 < speculator.num_drafted
+    assert completion.stats["accepted_by_depth"] == ()

@@ -47,6 +47,7 @@ class Generation(Job):
         self._load_s = load_s
         self._in_pieces = in_pieces
         self._speculator = speculator
+        self._ended: FinishReason | None = None
         self._reused = 0
         self._steps = 0
         self._sampled = 0
@@ -70,6 +71,7 @@ class Generation(Job):
         if self._speculator is not None:
             self._speculator.observe([], [token])
             self._speculator.learn(fed, logits)
+        self._finish_if_ended()
 
     def draft(self) -> DraftTree:
         if self._speculator is None:
@@ -83,7 +85,7 @@ class Generation(Job):
         fed = [self.tokens[-1], *tree.tokens]
         path: list[int] = []
         target = [self._take_next(logits[0])]
-        while not self.finished:
+        while self._ended is None:
             node = tree.children.get(path[-1] if path else ROOT, {}).get(target[-1])
             if node is None:
                 break
@@ -91,6 +93,7 @@ class Generation(Job):
             target.append(self._take_next(logits[node + 1]))
         self._speculator.observe(path, target)
         self._speculator.learn(fed, logits)
+        self._finish_if_ended()
         return path
 
     def took(self, num_rows: int, seconds: float) -> None:
@@ -103,15 +106,19 @@ class Generation(Job):
         token = self._sampler.sample(row, self.tokens)
         self._sampled += 1
         if token in self._end_ids:
-            self._finish("stop")
+            self._ended = "stop"
             return token
         self._emit(token, row)
         self.tokens.append(token)
         if self._stop.matched is not None:
-            self._finish("stop")
+            self._ended = "stop"
         elif len(self.tokens) >= self.max_length:
-            self._finish("length")
+            self._ended = "length"
         return token
+
+    def _finish_if_ended(self) -> None:
+        if self._ended is not None:
+            self._finish(self._ended)
 
     def fail(self, error: BaseException) -> None:
         self.finished = True
