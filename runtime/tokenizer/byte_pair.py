@@ -4,7 +4,7 @@ Source: arXiv:1508.07909 over the bytes of GPT-2; files call it `gpt2`.
 """
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -71,14 +71,16 @@ class BytePairEncoder:
         """Token ids of each text. A byte that has no token is left out, as in llama.cpp."""
         from slipstream.cpu_kernels.compiled.merge_words import merge_words
 
-        words = [[word for word, _place in self._words.pre_tokenize_str(text)] for text in texts]
-        joined = "".join(f"{word}\n" for of_text in words for word in of_text).encode()
+        by_text = [self._words.pre_tokenize_str(text) for text in texts]
+        words = [word for of_text in by_text for word, _place in of_text]
+        joined = "\n".join([*words, ""]).encode()
         ends = np.flatnonzero(np.frombuffer(joined, np.uint8) == _SEPARATOR)
         ids, starts = merge_words(
             self._texts, self._costs, joined, ends, takes_whole_words=self._takes_whole_words
         )
-        following = starts[[*accumulate(map(len, words))]]
-        return [part.tolist() for part in np.split(ids, following)[:-1]]
+        of_all = ids.tolist()
+        of_texts = starts[[*accumulate(map(len, by_text), initial=0)]]
+        return [of_all[start:end] for start, end in pairwise(of_texts.tolist())]
 
     def text_bytes(self, token_text: str) -> bytes:
         """The bytes that a normal token stands for."""

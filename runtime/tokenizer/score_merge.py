@@ -5,6 +5,7 @@ merging is llama.cpp's. Source: arXiv:1808.06226.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -43,7 +44,8 @@ class ScoreMergeEncoder:
             np.cumsum([len(word) + 1 for word in words], dtype=np.int64) - 1,
             byte_tokens=self._byte_ids,
         )
-        return [part.tolist() for part in np.split(ids, starts[1:])[:-1]]
+        of_all = ids.tolist()
+        return [of_all[start:end] for start, end in pairwise(starts.tolist())]
 
     def text_bytes(self, token_text: str) -> bytes:
         """The bytes that a normal token stands for."""
