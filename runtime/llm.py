@@ -1,7 +1,7 @@
 """The one class that a user needs: a model that completes prompts and chats."""
 
 import operator
-import secrets
+import os
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -208,7 +208,7 @@ class LLM:
         limit = context if options.max_tokens is None else len(tokens) + options.max_tokens
         seed = self._seed if options.seed is None else options.seed
         if seed is None:
-            seed = secrets.randbelow(1 << 32)
+            seed = int.from_bytes(os.urandom(4), "little")
         generation = Generation(
             tokens,
             Sampler(options, seed=seed, vocab_size=self.tokenizer.vocab_size),

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from slipstream.runtime.catalogue import CATALOGUE, Progress, download, models_folder, pull
+from slipstream.runtime.catalogue import CATALOGUE, Progress, download, models_folder
+from slipstream.runtime.catalogue.download import pull
 from slipstream.runtime.catalogue.store import locked_workspace, path_of, workspace_of
 from slipstream.runtime.errors import CatalogueError, DownloadError
 from support.model_packages import make_entry

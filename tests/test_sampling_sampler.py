@@ -190,7 +190,7 @@ def chi_square_p(observed: np.ndarray, expected: np.ndarray) -> float:
 
 @pytest.mark.parametrize("given", [{}, {**OFF}, {"temperature": 1.5, "top_p": 0.7}])
 def test_samples_follow_the_distribution(given: dict[str, Any]) -> None:
-    draws, logits = 8000, make_logits(4, 60, spread=1.0)
+    draws, logits = 12_000, make_logits(4, 60, spread=1.0)
     sampler = make_sampler(60, seed=11, **given)
     distribution = sampler.distribution(logits, [])
     counts = Counter(sampler.sample(logits, []) for _ in range(draws))

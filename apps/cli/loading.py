@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from slipstream.apps.cli.progress import LoadProgress, PullProgress
-from slipstream.runtime.catalogue import pull, resolve
+from slipstream.runtime.catalogue import resolve
+from slipstream.runtime.catalogue.download import pull
 from slipstream.runtime.catalogue.names import parse_name
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.options import Options

@@ -13,7 +13,8 @@ def verify_command(context: click.Context, models: tuple[str, ...]) -> None:
 
     The exit code is 1 when one of them is damaged.
     """
-    from slipstream.runtime.catalogue import is_intact, list_local
+    from slipstream.runtime.catalogue import list_local
+    from slipstream.runtime.catalogue.verification import is_intact
     from slipstream.runtime.errors import CatalogueError
 
     here = {local.name: local for local in list_local()}

@@ -5,10 +5,10 @@ CPU and the instruction set. An edit or an upgrade that changes a kernel starts 
 """
 
 import functools
-import hashlib
 import os
 import tempfile
 import warnings
+import zlib
 from pathlib import Path
 
 import llvmlite
@@ -17,7 +17,7 @@ from platformdirs import user_cache_dir
 from slipstream.cpu_kernels.compiled.instruction_set import chosen_instruction_set
 from slipstream.cpu_kernels.host_cpu import host_identity
 
-_DIGEST_BYTES = 32
+_CHECKSUM_BYTES = 4
 
 
 @functools.cache
@@ -61,8 +61,8 @@ def read_code(name: str) -> bytes | None:
     except OSError as error:
         _warn(f"a compiled kernel can't be read ({error.strerror}); it is compiled again")
         return None
-    digest, code = kept[:_DIGEST_BYTES], kept[_DIGEST_BYTES:]
-    if hashlib.sha256(code).digest() == digest:
+    checksum, code = kept[:_CHECKSUM_BYTES], kept[_CHECKSUM_BYTES:]
+    if _checksum(code) == checksum:
         return code
     _warn(f"the compiled kernel {name} is damaged; it is compiled again")
     return None
@@ -77,7 +77,7 @@ def write_code(name: str, code: bytes) -> None:
     try:
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
             unfinished = Path(file.name)
-            file.write(hashlib.sha256(code).digest() + code)
+            file.write(_checksum(code) + code)
         unfinished.chmod(0o644)  # for whoever shares the folder
         unfinished.replace(folder / f"{name}.code")
     except OSError as error:
@@ -90,14 +90,22 @@ def write_code(name: str, code: bytes) -> None:
         )
 
 
+def _checksum(code: bytes) -> bytes:
+    """Tells a file that was cut off or damaged; who may write here may run code anyway."""
+    return zlib.crc32(code).to_bytes(_CHECKSUM_BYTES, "little")
+
+
 def _folder_name() -> str:
-    """A hash of the text and the CPU, the instruction set, and the compiler's version."""
-    digest = hashlib.sha256(host_identity().encode())
+    """A checksum and the length of the text, the CPU, the instruction set, the compiler's version.
+
+    What hashes better costs a start 4 MB and 10 ms to load.
+    """
     package = Path(__file__).parent.parent
-    for source in (*sorted(package.glob("*.py")), *sorted(package.glob("compiled/**/*.py"))):
-        digest.update(source.read_bytes())
+    sources = (*sorted(package.glob("*.py")), *sorted(package.glob("compiled/**/*.py")))
+    text = b"".join([host_identity().encode(), *(source.read_bytes() for source in sources)])
+    made_from = f"{zlib.crc32(text):08x}{len(text):06x}"
     # Each release of Numba goes with one of llvmlite, which is quicker to ask.
-    return f"{digest.hexdigest()[:12]}-{chosen_instruction_set()}-llvmlite{llvmlite.__version__}"
+    return f"{made_from}-{chosen_instruction_set()}-llvmlite{llvmlite.__version__}"
 
 
 @functools.cache

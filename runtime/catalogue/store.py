@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import filelock
 import platformdirs
 
 from slipstream.runtime.catalogue.entries import CATALOGUE, CatalogueEntry
@@ -96,6 +95,8 @@ def locked_workspace(path: Path, *, wait_s: float) -> Iterator[Path]:
 
     Raises filelock.Timeout after `wait_s` (-1: never), CatalogueError when it can't be written.
     """
+    import filelock  # takes 4 MB with what it imports, and loading a model locks nothing
+
     workspace = workspace_of(path)
     try:
         workspace.mkdir(parents=True, exist_ok=True)
@@ -171,7 +172,7 @@ def remove(model: str) -> LocalModel:
             local.path.unlink(missing_ok=True)
             record_path(local.path).unlink(missing_ok=True)
             clear_workspace(workspace)
-    except filelock.Timeout as error:
+    except TimeoutError as error:  # which filelock's is
         raise CatalogueError(f"{model} is being pulled by another process: stop that.") from error
     except OSError as error:
         raise unwritable(error) from error

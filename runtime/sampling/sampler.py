@@ -1,9 +1,9 @@
 """The samplers of one request, in their order."""
 
 from collections.abc import Sequence
+from random import Random
 
 import numpy as np
-from numpy.random import PCG64, Generator  # now: else the first answer waits for it
 
 from slipstream.runtime.errors import EngineError, OptionError
 from slipstream.runtime.sampling.distribution import Distribution
@@ -35,7 +35,7 @@ class Sampler:
         self.options = options
         self.seed = seed
         self.vocab_size = vocab_size
-        self._generator = Generator(PCG64(seed))
+        self._generator = Random(seed)  # NumPy's takes 6 MB and 20 ms to import
         self._bias_ids = np.array(list(options.logit_bias), dtype=np.int64)
         self._biases = np.array(list(options.logit_bias.values()), dtype=np.float64)
 

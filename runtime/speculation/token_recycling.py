@@ -14,6 +14,7 @@ from slipstream.runtime.speculation.drafter import Drafter, Guess
 
 NUM_CANDIDATES = 8
 _LEADS = (0.5, 1.0, 2.0, 4.0, 8.0)  # logits; a class of guesses between any two
+_UNKNOWN = -1
 _PRIORS = (0.35, 0.12, 0.06, 0.04, 0.03, 0.02, 0.015, 0.01)  # by rank
 
 
@@ -23,8 +24,8 @@ class TokenRecycling(Drafter):
     name: ClassVar[str] = "recycling"
 
     def __init__(self, vocab_size: int) -> None:
-        self._candidates = np.full((vocab_size, NUM_CANDIDATES), -1, np.int32)
-        self._lead = np.zeros(vocab_size, np.int8)  # class of the lead
+        self._candidates = np.empty((vocab_size, NUM_CANDIDATES), np.int32)  # of known leads
+        self._lead = np.full(vocab_size, _UNKNOWN, np.int8)  # class of the lead
         self._evidence = [  # by lead: kind and prior by rank
             [
                 ((self.name, rank * (len(_LEADS) + 1) + lead), _PRIORS[rank])
@@ -38,14 +39,14 @@ class TokenRecycling(Drafter):
 
     def guesses(self, path: tuple[int, ...], state: None) -> list[Guess]:
         token, vocab_size = path[-1], len(self._candidates)
-        if token >= vocab_size:
+        if token >= vocab_size or self._lead[token] == _UNKNOWN:
             return []
         candidates = self._candidates[token].tolist()
         evidence = self._evidence[self._lead[token]]
         return [
             Guess(candidate, kind, prior)
             for candidate, (kind, prior) in zip(candidates, evidence, strict=True)
-            if 0 <= candidate < vocab_size  # embeddings may be padded beyond the tokens
+            if candidate < vocab_size  # embeddings may be padded beyond the tokens
         ]
 
     def observe(self, tokens: Sequence[int], likeliest: np.ndarray, logits: np.ndarray) -> None:

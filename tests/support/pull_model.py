@@ -5,7 +5,8 @@ import json
 import sys
 from typing import Any
 
-from slipstream.runtime.catalogue import Progress, pull
+from slipstream.runtime.catalogue import Progress
+from slipstream.runtime.catalogue.download import pull
 from slipstream.runtime.errors import CatalogueError
 
 if __name__ == "__main__":

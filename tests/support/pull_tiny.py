@@ -2,7 +2,8 @@
 
 import random
 
-from slipstream.runtime.catalogue import CATALOGUE, pull
+from slipstream.runtime.catalogue import CATALOGUE
+from slipstream.runtime.catalogue.download import pull
 from support.model_packages import make_entry
 
 CONTENT = random.Random(5).randbytes(700_000)
