@@ -18,7 +18,7 @@ from slipstream.runtime.kv_cache import KVCache, pages_for
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.models import ModelConfig, load_model, read_model_config
 from slipstream.runtime.options import KV_DTYPES, Options
-from slipstream.runtime.planning import DRAFT_KV, plan_for
+from slipstream.runtime.planning import DRAFT_HEAD_ROWS, DRAFT_KV, plan_for
 from slipstream.runtime.speculation import DraftModel, Speculation
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
 
@@ -136,7 +136,7 @@ def _load_draft(
         _check_same_tokens(draft.file.path, tokenizer, target)
         _prepare(draft.file, backend, progress)
         stage = _stage(progress, "loading the draft's weights")
-        weights = load_model(draft.file, draft.config, backend, stage)
+        weights = load_model(draft.file, draft.config, backend, stage, head_rows=DRAFT_HEAD_ROWS)
     num_tokens = pages_for(plan.context) * PAGE_SIZE
     cache = _cache_for(draft.config, num_tokens, KV_DTYPES[DRAFT_KV])
     return DraftModel(

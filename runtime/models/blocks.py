@@ -90,7 +90,7 @@ class Head:
         c = config
         return cls(
             norm=weights.norm("output_norm.weight", c.hidden_size, c.rms_eps),
-            output=weights.matrix(head_name(weights.names), c.vocab_size, c.hidden_size),
+            output=weights.head(head_name(weights.names), c.vocab_size, c.hidden_size),
         )
 
     def logits(self, step: ForwardPass, x: np.ndarray) -> np.ndarray:

@@ -51,13 +51,16 @@ def load_model(
     config: ModelConfig,
     backend: Backend,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    head_rows: int | None = None,
 ) -> Model:
     """Bring the weights of a file into a backend.
 
-    progress : told (tensors taken, tensors in the file)
+    progress  : told (tensors taken, tensors in the file)
+    head_rows : give logits of so many tokens only, the first ones; None gives all
     Raises CheckpointError for missing or misshapen tensors, UnsupportedError for ones left over.
     """
-    weights = WeightLoader(file, backend, progress)
+    weights = WeightLoader(file, backend, progress, head_rows)
     model = ARCHITECTURES[config.architecture](config, weights)
     weights.finish()
     return model

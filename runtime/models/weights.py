@@ -36,8 +36,11 @@ class WeightLoader:
         file: ModelFile,
         backend: Backend,
         progress: Callable[[int, int], None] | None = None,
+        head_rows: int | None = None,
     ) -> None:
+        """head_rows : see `load_model`"""
         self._file = file
+        self._head_rows = head_rows
         self._backend = backend
         self._progress = progress
         self._taken: set[str] = set()
@@ -45,10 +48,11 @@ class WeightLoader:
 
     def matrix(self, name: str, rows: int, columns: int) -> Any:
         """A packed weight of (rows, columns). Raises CheckpointError when missing or misshapen."""
-        tensor = self._take(name, (rows, columns))
-        return self._backend.ops.pack_weight(
-            tensor.data, tensor.quant_type, columns, was_read=self._drop_what_was_read
-        )
+        return self._packed(self._take(name, (rows, columns)), columns)
+
+    def head(self, name: str, rows: int, columns: int) -> Any:
+        """As `matrix`, of the first `head_rows` rows where that was asked for."""
+        return self._packed(self._take(name, (rows, columns)), columns, self._head_rows)
 
     def stacked(self, parts: Sequence[tuple[str, int]], columns: int) -> Any:
         """One packed weight of several matrices (name, rows), one above the other."""
@@ -103,6 +107,14 @@ class WeightLoader:
                 f"{self._file.path}: {len(left)} tensors belong to a feature of "
                 f"{self._file.architecture} models that is not implemented: {', '.join(left[:3])}"
             )
+
+    def _packed(self, tensor: Tensor, columns: int, most_rows: int | None = None) -> Any:
+        return self._backend.ops.pack_weight(
+            tensor.data[:most_rows],
+            tensor.quant_type,
+            columns,
+            was_read=self._drop_what_was_read,
+        )
 
     def _drop_what_was_read(self, num_bytes: int) -> None:
         self._bytes_since_drop += num_bytes
