@@ -153,11 +153,14 @@ def _shortage(footprint: Footprint, machine: Machine, context: int) -> str:
     """What the model takes with a context, and what a plan may take of the memory, and why."""
     margin_bytes = ram_margin_bytes(machine.ram_total_bytes)
     room_bytes = max(0, machine.ram_available_bytes - margin_bytes)
+    draft = ""
+    if footprint.draft is not None:
+        draft = f", draft {format_bytes(footprint.draft.needed_bytes(0))}, which may be left out"
     return (
         f"it needs {format_bytes(footprint.needed_bytes(context))} "
         f"(weights {format_bytes(footprint.weights_bytes)}, "
         f"KV cache {format_bytes(footprint.kv_bytes(context))}, "
-        f"workspace {format_bytes(footprint.workspace_bytes)}), but only "
+        f"workspace {format_bytes(footprint.workspace_bytes)}{draft}), but only "
         f"{format_bytes(room_bytes)} can be used ({format_bytes(machine.ram_available_bytes)} "
         f"of RAM is available, less {format_bytes(margin_bytes)} for other programs)"
     )

@@ -66,6 +66,15 @@ def test_recycling_gives_back_what_the_target_found_likely() -> None:
     assert drafter.guesses((19,), None) == drafter.guesses((25,), None) == []
 
 
+def test_recycling_survives_padded_tokens_and_rows_without_numbers() -> None:
+    drafter = TokenRecycling(vocab_size=20)
+    likeliest = np.array([range(8), [-1] * 8, [3, 4, 20, 31, -1, -1, -1, -1]], np.int32)
+    logits = np.tile(np.arange(8, 0, -1, dtype=np.float32), (3, 1))
+    drafter.observe([25, 5, 6], likeliest, logits)  # 25 is a row that embeddings are padded with
+    assert drafter.guesses((5,), None) == drafter.guesses((25,), None) == []
+    assert [each.token for each in drafter.guesses((6,), None)] == [3, 4]
+
+
 def test_trees_grow_best_first_and_within_their_size() -> None:
     drafter = TokenRecycling(vocab_size=40)
     rng = np.random.default_rng(1)
@@ -73,7 +82,7 @@ def test_trees_grow_best_first_and_within_their_size() -> None:
     candidates = np.stack([rng.permutation(40)[:8] for _ in range(40)]).astype(np.int32)
     drafter.observe(range(40), candidates, logits)
     rates = AcceptanceRates()
-    growth = TreeGrowth([drafter], rates, [7], Worth(value=NO_VALUE))
+    growth = TreeGrowth([drafter], rates, [7], Worth(least_value=NO_VALUE))
     assert growth.grow(60)
     whole, values = growth.tree(60), list(growth.values)
     assert len(whole) == 60
@@ -84,11 +93,11 @@ def test_trees_grow_best_first_and_within_their_size() -> None:
         assert whole.tokens[node] in candidates[above]
     siblings = list(zip(whole.parents, whole.tokens, strict=True))
     assert len(set(siblings)) == len(siblings)
-    stepwise = TreeGrowth([drafter], rates, [7], Worth(value=NO_VALUE))
+    stepwise = TreeGrowth([drafter], rates, [7], Worth(least_value=NO_VALUE))
     for size in (0, 1, 13, 60):
         assert stepwise.grow(size)
         assert stepwise.tree(size) == growth.tree(size)
-    valued = TreeGrowth([drafter], rates, [7], Worth(value=values[20]))
+    valued = TreeGrowth([drafter], rates, [7], Worth(least_value=values[20]))
     assert not valued.grow(60)
     assert min(valued.values) >= values[20]
     assert valued.tree(60) == growth.tree(len(valued.values))
@@ -102,7 +111,7 @@ def test_drafters_that_agree_are_surer_than_one() -> None:
     rates = AcceptanceRates()
 
     def value(*drafters: object) -> float:
-        growth = TreeGrowth(drafters, rates, text, Worth(value=NO_VALUE))
+        growth = TreeGrowth(drafters, rates, text, Worth(least_value=NO_VALUE))
         growth.grow(8)
         return growth.values[growth.tree(8).tokens.index(3)]
 

@@ -1,5 +1,7 @@
 """Whatever is drafted, an answer is the one without drafts: text, tokens, logprobs and its end."""
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,7 +13,10 @@ import pytest
 
 from slipstream.cpu_kernels import QuantType
 from slipstream.runtime.completion import Completion
+from slipstream.runtime.engine.scheduler import PrefillPace
+from slipstream.runtime.errors import OptionError
 from slipstream.runtime.llm import LLM
+from slipstream.runtime.sampling import Sampler
 from slipstream.runtime.speculation import Drafter, SpeculationState, Speculator
 from slipstream.runtime.speculation.ngram_lookup import NgramLookup
 from slipstream.runtime.speculation.step_costs import StepCosts
@@ -209,3 +214,46 @@ def test_lies_are_not_believed(eight: ScriptedEngine) -> None:
     assert completion.token_ids == tuple(range(20, 120))
     assert speculator.num_accepted == 0 < speculator.num_drafted
     assert completion.stats["accepted_by_depth"] == ()
+
+
+def test_an_error_in_the_middle_of_a_draft(plain: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is its request's alone, and the next finds a cache that holds what it should."""
+    prompt = "the and on we in the or "
+    want = plain.generate(prompt, max_tokens=40, temperature=0)
+    made = with_drafters(plain, "both", monkeypatch)
+    plain.generate(prompt, max_tokens=40, temperature=0)  # something to recycle
+    sample, calls = Sampler.sample, iter(range(1000))
+
+    def failing(sampler: Sampler, logits: np.ndarray, history: Sequence[int]) -> int:
+        if next(calls) == 20:
+            raise OptionError("the 21st")
+        return sample(sampler, logits, history)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sampler, "sample", failing)
+        with pytest.raises(OptionError, match="the 21st"):
+            plain.generate(prompt, max_tokens=40, temperature=0)
+    assert made[-1].num_accepted > 5
+    for _ in range(2):
+        assert shown(plain.generate(prompt, max_tokens=40, temperature=0)) == shown(want)
+
+
+def test_a_closed_model_lets_go_of_its_draft(plain: LLM, draft_path: Path) -> None:
+    llm = LLM(plain.path, draft=str(draft_path))
+    stream = llm.stream("the", max_tokens=5, temperature=0)
+    assert stream.completion.token_ids
+    draft = weakref.ref(llm._loaded.speculation._model)
+    assert draft() is not None
+    llm.close()
+    gc.collect()
+    assert draft() is None
+    assert stream.completion.token_ids  # which is kept
+
+
+def test_drafts_do_not_pace_prompts(plain: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A draft's rows cost more than a prompt's: the logits of each are computed."""
+    paced: list[int] = []
+    monkeypatch.setattr(PrefillPace, "observe", lambda _, rows, seconds: paced.append(rows))
+    with_drafters(plain, "random", monkeypatch)
+    plain.generate("the and on", max_tokens=60, temperature=0)
+    assert set(paced[1:]) <= {1}

@@ -155,6 +155,7 @@ class Generation(Job):
             self._put(self._stop.push(self._decoder.flush()) + self._stop.flush())
         self.finished = True
         self.events.put(self._completion(reason))
+        self._speculator = None  # a caller who keeps the generation should not keep a draft model
 
     def _completion(self, reason: FinishReason) -> Completion:
         now = time.perf_counter()

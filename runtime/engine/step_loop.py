@@ -85,7 +85,8 @@ class StepLoop:
                     if not self._prefixes.evict_one():
                         raise
         seconds = time.perf_counter() - start
-        self._pace.observe(len(step.batch.tokens), seconds)
+        if not step.tree:  # whose rows have no prompt's speed: logits of each are wanted
+            self._pace.observe(len(step.batch.tokens), seconds)
         job, count, _ = step.jobs[0]
         if len(self._running) == 1 and count == 1:
             job.took(len(step.batch.tokens), seconds)
@@ -109,6 +110,7 @@ class StepLoop:
 
     def _release(self, job: Job) -> None:
         self._running.remove(job)
+        self._cache.truncate(job.slot, job.cached)  # an error may have left rows of a draft
         self._prefixes.keep(job.slot, job.tokens[: job.cached])
 
     def _fail_running(self, cause: Exception) -> None:

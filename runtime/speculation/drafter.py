@@ -50,13 +50,20 @@ class Drafter(ABC):
 
 
 class CostlyDrafter(Drafter):
-    """A drafter whose guesses take time that they must be worth."""
+    """A drafter whose guesses take time that they must be worth.
 
-    PRIOR: ClassVar[float]  # share of its first guesses that are right, before any was counted
+    PRIOR    : share of its first guesses that are right, before any was counted
+    declined : times that it was not asked, since its guess was not worth the time
+    """
+
+    PRIOR: ClassVar[float]
+
+    def __init__(self) -> None:
+        self.declined = 0
 
     @abstractmethod
-    def price_s(self, path: tuple[int, ...]) -> float:
-        """Seconds that `guesses` is expected to take."""
+    def price_s(self, path: tuple[int, ...]) -> float | None:
+        """Seconds that `guesses` is expected to take; None where nothing is known yet."""
 
     @abstractmethod
     def catch_up(

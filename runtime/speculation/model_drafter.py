@@ -1,10 +1,9 @@
 """Drafts by a smaller model: its likeliest tokens, one step of it for each node that is continued.
 
-The node that is worth most is continued next, so the tree is a trunk with leaves: going on from
-another node costs no more, since the draft's own cache is cut back to where they part.
+The node that is worth most is continued next, so the tree is mostly a trunk with leaves: its KV
+cache is cut back to where the path to another node parts, and what is missing of that is fed.
 """
 
-import time
 from bisect import bisect
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -20,7 +19,6 @@ _OTHERS = "model's others"
 _SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995)  # class between two
 _CHUNK = 128  # rows of one step of catching up
 _TYPICAL_DEPTH = 4  # of a draft, to tell whether drafting would be worth catching up
-_PROBE = 64  # so many times its price is asked, then guesses are free once
 _HORIZON = 256  # tokens: most answers are no longer
 
 
@@ -32,12 +30,12 @@ class ModelDrafter(CostlyDrafter):
 
     def __init__(self, model: DraftModel, vocab_size: int) -> None:
         """vocab_size : of the target; the draft may know more tokens"""
+        super().__init__()
         self._model = model
         self._vocab_size = vocab_size
         self._text: Sequence[int] = ()
         self._agreed = 0  # tokens of the text that the draft holds
         self._row_s = 0.0  # of catching up
-        self._asked = 0  # times that somebody asked for the price
 
     def begin(self, text: Sequence[int]) -> None:
         self._find_agreement(text)
@@ -58,15 +56,15 @@ class ModelDrafter(CostlyDrafter):
             return False
         self._model.truncate(self._agreed)
         chunk = text[self._agreed : self._agreed + min(_CHUNK, lag - 1)]
-        self._row_s = self._fed_s(chunk) / len(chunk)
+        self._model.feed(chunk)
+        self._row_s = self._model.fed_s / len(chunk)
         self._agreed += len(chunk)
         return lag - len(chunk) <= MOST_TIMED_ROWS
 
-    def price_s(self, path: tuple[int, ...]) -> float:
+    def price_s(self, path: tuple[int, ...]) -> float | None:
         costs = self._model.costs
-        self._asked += 1
-        if not costs.known or self._asked % _PROBE == 0:
-            return 0.0  # so that it becomes known, or known anew
+        if not costs.known:
+            return None
         rows = len(self._text) + len(path) - 1 - self._held(path)
         return costs.seconds(min(rows, MOST_TIMED_ROWS))
 
@@ -81,7 +79,7 @@ class ModelDrafter(CostlyDrafter):
         return [
             Guess(token, (self.name if rank == 0 else _OTHERS, bisect(_SHARES, share)), share)
             for rank, (token, share) in enumerate(zip(ids.tolist(), shares, strict=True))
-            if token < self._vocab_size
+            if 0 <= token < self._vocab_size  # -1 where logits are NaN
         ][:_NUM_GUESSES]
 
     def _held(self, path: tuple[int, ...]) -> int:
@@ -108,11 +106,6 @@ class ModelDrafter(CostlyDrafter):
         while same < most and held[same] == text[same]:
             same += 1
         self._agreed = same
-
-    def _fed_s(self, tokens: Sequence[int]) -> float:
-        start = time.perf_counter()
-        self._model.feed(tokens)
-        return time.perf_counter() - start
 
     def _saved_s(self, rate: float, step_s: Callable[[int], float]) -> float:
         """Seconds that drafting is expected to save for each token."""

@@ -41,6 +41,7 @@ class Speculation:
         vocab_size: int,
         draft_model: DraftModel | None = None,
     ) -> None:
+        """ops, vocab_size : of the target"""
         self._names = names
         self._model = ModelDrafter(draft_model, vocab_size) if draft_model is not None else None
         self._state = SpeculationState(ops)
@@ -56,3 +57,8 @@ class Speculation:
         if self._model is not None:
             drafters.append(self._model)
         return Speculator(drafters, self._state) if drafters else None
+
+    def close(self) -> None:
+        """Let go of the draft model and of what was learned; requests go on without drafts."""
+        self._names = ()
+        self._model = self._recycling = None

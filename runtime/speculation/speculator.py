@@ -13,6 +13,7 @@ import numpy as np
 from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
 from slipstream.runtime.speculation.draft_tree import EMPTY, ROOT, DraftTree
 from slipstream.runtime.speculation.drafter import CostlyDrafter, Drafter
+from slipstream.runtime.speculation.pauses import Pauses
 from slipstream.runtime.speculation.speculation_stats import SpeculationStats
 from slipstream.runtime.speculation.step_costs import StepCosts
 from slipstream.runtime.speculation.token_recycling import NUM_CANDIDATES
@@ -22,21 +23,23 @@ from slipstream.runtime.speculation.tree_growth import TreeGrowth, Worth, first_
 # and those that kernels cut into the fewest tiles: 3 rows take as long as 4, and 6 longer than 8.
 STEP_ROWS = (2, 4, 8, 12, 16, 24, 32)
 _LEAST_VALUE = 0.02  # a row costs more than so much of a step
-_REST_SHARE = 0.01  # of the time, for drafts that turn out not to be worth a step
-_LONGEST_RUN = 64  # steps with drafts before one without, so that its time stays known
+_TYPICAL_ROWS = 8  # up to which the cost of a row more is taken as one slope
 _MEMORY = 0.9  # of what the steps before the newest brought
 _NEWEST = 0.1  # weight of a new draft's time in the running mean
 
 
 class SpeculationState:
-    """What all requests of a model learn together; the engine's thread alone uses it."""
+    """What all requests of a model learn together; the engine's thread alone uses it.
+
+    draft_s : running mean time of growing a tree, without costly drafters
+    """
 
     def __init__(self, ops: ModuleType) -> None:
         """ops : of the backend that the target runs on"""
         self.ops = ops
         self.rates = AcceptanceRates()
         self.costs = StepCosts(STEP_ROWS[-1])
-        self.draft_s = 0.0  # running mean time of growing a tree, without costly drafters
+        self.draft_s = 0.0
         self._tokens = self._seconds = 0.0
 
     def brought(self, tokens: int, seconds: float) -> None:
@@ -55,43 +58,45 @@ class Speculator:
     """Drafts for one request and learns from what became of the drafts."""
 
     def __init__(self, drafters: Sequence[Drafter], state: SpeculationState) -> None:
-        """drafters : those whose guesses take time last"""
+        """drafters : the costly ones last"""
         self._drafters = drafters
         self._state = state
+        self._pauses = Pauses()
+        # Of the step under way, when it is this request's alone:
         self._growth: TreeGrowth | None = None
-        self._rest = self._resting = self._run = 0
-        self._draft_s = self._step_s = 0.0
+        self._draft_s = 0.0
+        self._step_s: float | None = None
         self.num_drafted = self.num_accepted = self.num_verified = 0
         self.accepted_by_depth: list[int] = []  # drafts whose accepted path had d + 1 nodes or more
 
     def draft(self, text: Sequence[int], max_nodes: int) -> DraftTree:
-        """The tree to verify in the next step; empty when none is worth its time."""
-        self._growth, self._draft_s = None, 0.0
-        if max_nodes < 1 or not self._state.costs.known:
-            return EMPTY
-        if self._resting or self._run == _LONGEST_RUN:
-            self._resting = max(0, self._resting - 1)
-            self._run = 0
+        """The tree to verify in the next step; empty when none is worth its time.
+
+        text : token ids so far
+        """
+        state = self._state
+        if max_nodes < 1 or not state.costs.known or self._pauses.now():
             return EMPTY
         start = time.perf_counter()
         drafters = [each for each in self._drafters if self._is_ready(each, text, max_nodes)]
-        growth = self._growth = TreeGrowth(drafters, self._state.rates, text, self._worth())
+        ready = time.perf_counter()
+        growth = self._growth = TreeGrowth(drafters, state.rates, text, self._worth())
         size = self._best_size(growth, min(max_nodes, STEP_ROWS[-1] - 1))
-        self._draft_s = time.perf_counter() - start
-        cheap_s = self._draft_s - growth.costly_s
-        self._state.draft_s += _NEWEST * (max(0.0, cheap_s) - self._state.draft_s)
-        if size:
-            self._rest = 0
-            self._run += 1
-        else:
-            longest = int(self._state.draft_s / (_REST_SHARE * self._state.costs.seconds(1)))
-            self._rest = self._resting = min(2 * self._rest + 1, longest)
+        end = time.perf_counter()
+        self._draft_s = end - start
+        state.draft_s += _NEWEST * (end - ready - growth.costly_s - state.draft_s)
+        self._pauses.drafted(size, state.draft_s / state.costs.seconds(1))
         self.num_drafted += size
         self.num_verified += size > 0
         return growth.tree(size)
 
+    def took(self, num_rows: int, seconds: float) -> None:
+        """A step of so many rows, this request's alone, took so long."""
+        self._step_s = seconds
+        self._state.costs.observe(num_rows, seconds)
+
     def observe(self, path: Sequence[int], target: Sequence[int]) -> None:
-        """The target has verified a draft.
+        """The target has sampled: along a draft, if one was verified.
 
         path   : accepted nodes, from the root down
         target : its tokens after the text and after each node of the path
@@ -100,31 +105,21 @@ class Speculator:
         self.accepted_by_depth += [0] * (len(path) - len(self.accepted_by_depth))
         for depth in range(len(path)):
             self.accepted_by_depth[depth] += 1
-        self._state.brought(len(target), self._draft_s + self._step_s)
-        if self._growth is None:
-            return
-        rates = self._state.rates
-        for node, token in zip([ROOT, *path], target, strict=True):
-            drafters = set()
-            for guess in self._growth.guesses.get(node, ()):
-                accepted, name = guess.token == token, guess.kind[0]
-                rates.observe(guess.kind, guess.prior, accepted)
-                if name not in drafters:
-                    drafters.add(name)
-                    rates.observe(first_of(name), guess.prior, accepted)
+        if self._step_s is not None:
+            self._state.brought(len(target), self._draft_s + self._step_s)
+        if self._growth is not None:
+            self._count_guesses(self._growth, path, target)
+        self._growth, self._draft_s, self._step_s = None, 0.0, None
 
     def learn(self, tokens: Sequence[int], logits: np.ndarray) -> None:
         """What the target expects after each token of a step: logits (M, V)."""
+        if logits.shape[1] < NUM_CANDIDATES:
+            return
         ids = np.empty((len(tokens), NUM_CANDIDATES), np.int32)
         largest = np.empty(ids.shape, np.float32)
         self._state.ops.top_k(logits, NUM_CANDIDATES, ids=ids, out=largest)
         for drafter in self._drafters:
             drafter.observe(tokens, ids, largest)
-
-    def took(self, num_rows: int, seconds: float) -> None:
-        """A step of so many rows took so long."""
-        self._step_s = seconds
-        self._state.costs.observe(num_rows, seconds)
 
     def stats(self) -> SpeculationStats:
         """For `Completion.stats`."""
@@ -135,15 +130,25 @@ class Speculator:
             "accepted_by_depth": tuple(self.accepted_by_depth),
         }
 
+    def _count_guesses(
+        self, growth: TreeGrowth, path: Sequence[int], target: Sequence[int]
+    ) -> None:
+        rates = self._state.rates
+        for node, token in zip([ROOT, *path], target, strict=True):
+            for guess in growth.guesses.get(node, ()):
+                rates.observe(guess.kind, guess.prior, guess.token == token)
+            for drafter, guess in growth.firsts.get(node, ()):
+                rates.observe(first_of(drafter), drafter.PRIOR, guess.token == token)
+
     def _worth(self) -> Worth:
         costs = self._state.costs
-        row_s = (costs.seconds(8) - costs.seconds(1)) / 7
-        return Worth(value=_LEAST_VALUE, token_s=self._state.token_s, row_s=max(0.0, row_s))
+        row_s = (costs.seconds(_TYPICAL_ROWS) - costs.seconds(1)) / (_TYPICAL_ROWS - 1)
+        return Worth(least_value=_LEAST_VALUE, token_s=self._state.token_s, row_s=max(0.0, row_s))
 
     def _is_ready(self, drafter: Drafter, text: Sequence[int], tokens_left: int) -> bool:
         if not isinstance(drafter, CostlyDrafter):
             return True
-        rate = self._state.rates.rate(first_of(drafter.name), drafter.PRIOR)
+        rate = self._state.rates.rate(first_of(drafter), drafter.PRIOR)
         return drafter.catch_up(text, tokens_left, rate, self._state.costs.seconds)
 
     def _best_size(self, growth: TreeGrowth, max_nodes: int) -> int:
@@ -154,13 +159,14 @@ class Speculator:
         expected = {1: 1.0}  # tokens, by rows
 
         def goodput(rows: int, tokens: float) -> float:
+            # What costly drafters took is spent either way; cheap ones rest where none is best.
             spent_s = growth.costly_s + (cheap_s if rows > 1 else 0.0)
             return tokens / (seconds(rows) + spent_s)
 
         for index, rows in enumerate(STEP_ROWS):
             grown = len(growth.values)
             if rows > most_rows or not growth.grow(rows - 1):
-                break
+                break  # nodes beyond the last size are not verified
             last = max(expected)
             expected[rows] = expected[last] + sum(growth.values[grown:])
             best = max(goodput(*each) for each in expected.items())

@@ -46,12 +46,13 @@ class TokenRecycling(Drafter):
         return [
             Guess(candidate, kind, prior)
             for candidate, (kind, prior) in zip(candidates, evidence, strict=True)
-            if candidate < vocab_size  # embeddings may be padded beyond the tokens
+            if 0 <= candidate < vocab_size  # padded embeddings have more, rows of NaN have -1
         ]
 
     def observe(self, tokens: Sequence[int], likeliest: np.ndarray, logits: np.ndarray) -> None:
         """As `Drafter.observe`; of rows with the same token the last one counts."""
         leads = np.searchsorted(_LEADS, logits[:, 0] - logits[:, 1])
         for m, token in enumerate(tokens):  # in order: an assignment of all would leave it open
-            self._candidates[token] = likeliest[m]
-            self._lead[token] = leads[m]
+            if token < len(self._candidates):  # embeddings may be padded beyond the tokens
+                self._candidates[token] = likeliest[m]
+                self._lead[token] = leads[m]

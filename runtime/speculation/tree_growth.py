@@ -5,16 +5,18 @@ probabilities: a node's value is the estimated probability that it and all its a
 """
 
 import heapq
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
 from slipstream.runtime.speculation.draft_tree import ROOT, DraftTree
 from slipstream.runtime.speculation.drafter import CostlyDrafter, Drafter, Guess
 
 _MOST_CERTAIN = 0.98  # guesses at one place share at most so much
+_PROBE = 64  # a costly drafter that was declined so often is asked once, to be known anew
 _States = dict[int, Any]  # of drafters by their index
 
 
@@ -22,21 +24,32 @@ _States = dict[int, Any]  # of drafters by their index
 class Worth:
     """What guesses must be worth.
 
-    value   : least value of a node
-    token_s : seconds that a token takes now, which one that is guessed saves
-    row_s   : seconds that a row more adds to a step
+    least_value : of a node
+    token_s     : seconds that a token takes now, which one that is guessed saves
+    row_s       : seconds that a row more adds to a step
     """
 
-    value: float
+    least_value: float
     token_s: float = 0.0
     row_s: float = 0.0
+
+
+class _Candidate(NamedTuple):
+    """A guess that may become a node; the heap's first is the likeliest, then the earliest."""
+
+    minus_value: float
+    order: int
+    parent: int
+    path: tuple[int, ...]  # from the text's last token down to this one
+    states: _States
 
 
 class TreeGrowth:
     """A tree that grows, and all guesses made at it, for what can be learned from them.
 
     guesses  : those at what follows each node, and ROOT
-    costly_s : seconds spent on drafters whose guesses take time
+    firsts   : those that costly drafters made first there, with the drafter
+    costly_s : seconds spent on costly drafters
     """
 
     def __init__(
@@ -46,20 +59,21 @@ class TreeGrowth:
         text: Sequence[int],
         worth: Worth,
     ) -> None:
-        """Those of `drafters` whose guesses take time come last."""
+        """text : token ids so far; `drafters` has the costly ones last"""
         self._drafters = drafters
         self._rates = rates
         self._worth = worth
         self._tokens: list[int] = []
         self._parents: list[int] = []
         self._values: list[float] = []
-        self._order = count()  # breaks ties: equal values in the order of their making
-        self._heap: list[tuple[float, int, int, int, tuple[int, ...], _States]] = []
-        self._leaf: tuple[int, float, tuple[int, ...], _States] | None = None  # to be expanded
+        self._order = count()
+        self._heap: list[_Candidate] = []
         self.guesses: dict[int, list[Guess]] = {}
+        self.firsts: dict[int, list[tuple[CostlyDrafter, Guess]]] = {}
         self.costly_s = 0.0
         states = {index: drafter.begin(text) for index, drafter in enumerate(drafters)}
-        self._leaf = (ROOT, 1.0, (text[-1],), states)
+        root = _Candidate(-1.0, next(self._order), ROOT, (text[-1],), states)
+        self._unexpanded: tuple[int, _Candidate] | None = (ROOT, root)
 
     @property
     def values(self) -> Sequence[float]:
@@ -75,57 +89,66 @@ class TreeGrowth:
     def grow(self, num_nodes: int) -> bool:
         """Grow to so many nodes; False when nothing more is worth it."""
         while len(self._tokens) < num_nodes:
-            if self._leaf is not None:
-                self._expand(*self._leaf)
-                self._leaf = None
+            if self._unexpanded is not None:
+                self._expand(*self._unexpanded)
+                self._unexpanded = None
             if not self._heap:
                 return False
-            minus_value, _, parent, token, path, states = heapq.heappop(self._heap)
-            self._leaf = (len(self._tokens), -minus_value, (*path, token), states)
-            self._tokens.append(token)
-            self._parents.append(parent)
-            self._values.append(-minus_value)
+            chosen = heapq.heappop(self._heap)
+            self._unexpanded = (len(self._tokens), chosen)
+            self._tokens.append(chosen.path[-1])
+            self._parents.append(chosen.parent)
+            self._values.append(-chosen.minus_value)
         return True
 
-    def _expand(self, node: int, value: float, path: tuple[int, ...], states: _States) -> None:
+    def _expand(self, node: int, at: _Candidate) -> None:
         """Put what may follow a node on the heap."""
-        made: list[Guess] = []
+        made = self.guesses[node] = []
         chances: dict[int, float] = {}  # of each token that was named
         following: dict[int, _States] = {}
         for index, drafter in enumerate(self._drafters):
-            if isinstance(drafter, CostlyDrafter) and not self._pays(drafter, path, value, chances):
-                continue
-            for guess in drafter.guesses(path, states.get(index)):
-                made.append(guess)
+            if isinstance(drafter, CostlyDrafter):
+                if not self._pays(drafter, at, max(chances.values(), default=0.0)):
+                    continue
+                guesses = self._bought(drafter, node, at, at.states.get(index))
+            else:
+                guesses = drafter.guesses(at.path, at.states.get(index))
+            made += guesses
+            for guess in guesses:
                 wrong = 1.0 - chances.get(guess.token, 0.0)
                 rate = self._rates.rate(guess.kind, guess.prior)
                 chances[guess.token] = 1.0 - wrong * (1.0 - rate)
                 following.setdefault(guess.token, {})[index] = guess.state
-        self.guesses[node] = made
-        scale = value * min(1.0, _MOST_CERTAIN / max(sum(chances.values()), _MOST_CERTAIN))
+        scale = -at.minus_value * _MOST_CERTAIN / max(sum(chances.values()), _MOST_CERTAIN)
         for token, chance in chances.items():
-            if chance * scale >= self._worth.value:
-                entry = (-chance * scale, next(self._order), node, token, path, following[token])
-                heapq.heappush(self._heap, entry)
+            if chance * scale >= self._worth.least_value:
+                path, order = (*at.path, token), next(self._order)
+                candidate = _Candidate(-chance * scale, order, node, path, following[token])
+                heapq.heappush(self._heap, candidate)
 
-    def _pays(
-        self,
-        drafter: CostlyDrafter,
-        path: tuple[int, ...],
-        value: float,
-        chances: dict[int, float],
-    ) -> bool:
-        """Whether a costly drafter's guess saves more time than it takes."""
-        surer = self._rates.rate(first_of(drafter.name), drafter.PRIOR) - max(
-            chances.values(), default=0.0
-        )
-        price_s = drafter.price_s(path)
-        if value * surer * self._worth.token_s <= price_s + self._worth.row_s:
-            return False
-        self.costly_s += price_s
-        return True
+    def _pays(self, drafter: CostlyDrafter, at: _Candidate, cheap_chance: float) -> bool:
+        """Whether a costly drafter's guess saves more time than it takes.
+
+        cheap_chance : of the best guess that is there without it
+        """
+        price_s = drafter.price_s(at.path)
+        surer = self._rates.rate(first_of(drafter), drafter.PRIOR) - cheap_chance
+        saved_s = -at.minus_value * surer * self._worth.token_s
+        if price_s is None or saved_s > price_s + self._worth.row_s:
+            return True
+        drafter.declined += 1
+        return drafter.declined % _PROBE == 0
+
+    def _bought(self, drafter: CostlyDrafter, node: int, at: _Candidate, state: Any) -> list[Guess]:
+        """A costly drafter's guesses, with the time that they took counted."""
+        start = time.perf_counter()
+        guesses = drafter.guesses(at.path, state)
+        self.costly_s += time.perf_counter() - start
+        if guesses:
+            self.firsts.setdefault(node, []).append((drafter, guesses[0]))
+        return guesses
 
 
-def first_of(name: str) -> tuple[str, int]:
-    """The kind as which a drafter's first guesses are counted, whatever their evidence."""
-    return name, -1
+def first_of(drafter: CostlyDrafter) -> tuple[str, str]:
+    """The kind as which a costly drafter's first guesses are counted, whatever their evidence."""
+    return drafter.name, "first"
