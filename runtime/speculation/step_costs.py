@@ -5,7 +5,7 @@ from statistics import median
 
 import numpy as np
 
-_RECENT = 9  # times of a size that count
+_RECENT = 7  # times of a size that count
 _STALE = 128  # observations of others, after which a size is tried as if it were new
 _SLOPE = 0.08  # of a first guess: each row more adds so much of a one-row step
 
@@ -61,6 +61,7 @@ class StepCosts:
                     slope = (times[-1] - times[-2]) / (sizes[-1] - sizes[-2])
                 times.append(times[-1] + (self._most_rows - sizes[-1]) * max(0.0, slope))
                 sizes.append(self._most_rows)
-            rows = np.arange(self._most_rows + 1)
-            self._curve = np.interp(rows, sizes, times).tolist()
+            curve = np.interp(np.arange(self._most_rows + 1), sizes, times)
+            # Fewer rows never take longer; a time that says so is an old one of a slow moment.
+            self._curve = np.minimum.accumulate(curve[::-1])[::-1].tolist()
         return self._curve[num_rows]
