@@ -14,7 +14,7 @@ from slipstream.apps.cli import run_command
 from slipstream.apps.cli.interrupt import stopped_by_interrupt
 from support.command_line import call, command, process, write_chat_model
 
-HEAVY = ("numba", "numpy", "llvmlite", "tokenizers", "jinja2", "rich", "prompt_toolkit")
+HEAVY = ("numba", "numpy", "llvmlite", "jinja2", "rich", "prompt_toolkit")
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tokenizers
-from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
-from tokenizers.trainers import BpeTrainer
 
 from slipstream.runtime.catalogue import CATALOGUE, resolve
 from slipstream.runtime.checkpoint import ModelFile
@@ -149,6 +145,11 @@ def test_decoding_gives_the_text_back(tokenizer: Tokenizer, parse_special: bool)
 @pytest.fixture(scope="module")
 def trained_merges() -> list[str]:
     """Merges trained across words, so that any difference in splitting shows in the tokens."""
+    tokenizers = pytest.importorskip("tokenizers")
+    from tokenizers.models import BPE
+    from tokenizers.pre_tokenizers import ByteLevel
+    from tokenizers.trainers import BpeTrainer
+
     trained = tokenizers.Tokenizer(BPE())
     trained.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
     trainer = BpeTrainer(

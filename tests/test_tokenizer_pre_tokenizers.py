@@ -3,9 +3,9 @@
 # ruff: noqa: RUF001
 
 import pytest
-import tokenizers
 
-from slipstream.runtime.tokenizer.pre_tokenizers import PRE_TOKENIZERS, pinned
+from slipstream.runtime.tokenizer.pre_tokenizers import PRE_TOKENIZERS
+from slipstream.runtime.tokenizer.word_splitter import WordSplitter
 
 SPLITS = {
     "gpt-2": [
@@ -35,35 +35,10 @@ SPLITS = {
 }
 
 
-def split(name: str, text: str) -> list[str]:
-    """The words of a text."""
-    words = [text]
-    for pattern in PRE_TOKENIZERS[name].patterns:
-        splitter = tokenizers.pre_tokenizers.Split(tokenizers.Regex(pinned(pattern)), "isolated")
-        words = [piece for word in words for piece, _ in splitter.pre_tokenize_str(word)]
-    return words
-
-
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [(name, text, words) for name, cases in SPLITS.items() for text, words in cases],
 )
 def test_splits(name: str, text: str, words: str) -> None:
-    assert split(name, text) == words.split("|")
-
-
-# Counted in llama.cpp's tables, which are those of Unicode 15.1.
-@pytest.mark.parametrize(
-    ("category", "count"),
-    [("L", 136726), ("N", 1831), ("M", 2450), ("P", 842), ("S", 7775)],
-)
-def test_classes_are_those_of_unicode_15(category: str, count: int) -> None:
-    """Fails when a new version of the regular expression library knows more characters."""
-    pattern = tokenizers.Regex(pinned(rf"\p{{{category}}}"))
-    keep = tokenizers.pre_tokenizers.Split(pattern, "removed", invert=True)
-    points = [*range(0xD800), *range(0xE000, 0x110000)]
-    found = 0
-    for start in range(0, len(points), 1 << 16):
-        text = "".join(map(chr, points[start : start + (1 << 16)]))
-        found += sum(len(piece) for piece, _ in keep.pre_tokenize_str(text))
-    assert found == count
+    splitter = WordSplitter(PRE_TOKENIZERS[name].patterns)
+    assert splitter.split(text) == words.split("|")

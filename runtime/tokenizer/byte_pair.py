@@ -3,41 +3,38 @@
 Source: arXiv:1508.07909 over the bytes of GPT-2; files call it `gpt2`.
 """
 
+from codecs import charmap_decode
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, count, pairwise
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Regex
-from tokenizers.pre_tokenizers import ByteLevel, Split
-from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
 
 from slipstream.runtime.errors import CheckpointError
-from slipstream.runtime.tokenizer.pre_tokenizers import PreTokenizer, pinned
+from slipstream.runtime.tokenizer.pre_tokenizers import PreTokenizer
 from slipstream.runtime.tokenizer.vocabulary import Vocabulary, stored_texts
+from slipstream.runtime.tokenizer.word_splitter import WordSplitter
 
 
-def _byte_characters() -> dict[str, int]:
-    """The byte for each of the 256 characters that stand for bytes in vocabularies.
+def _byte_characters() -> str:
+    """The 256 characters that stand for bytes in vocabularies.
 
     Visible Latin-1 characters stand for themselves, the others for code points from 256 on.
     """
-    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in visible]
-    characters = {chr(byte): byte for byte in visible}
-    return characters | {chr(256 + i): byte for i, byte in enumerate(others)}
+    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = count(256)
+    return "".join(chr(byte if byte in visible else next(others)) for byte in range(256))
 
 
-_BYTES = _byte_characters()
-_SEPARATOR = ord("\n")  # parts words: characters that stand for bytes are none below "!"
+_CHARACTERS = _byte_characters()
+_BYTES = {character: byte for byte, character in enumerate(_CHARACTERS)}
+# What parts words: a byte that no UTF-8 has, which becomes a character that stands for none.
+_END = b"\xff".decode(errors="surrogateescape")
+_CHARACTERS_AND_END = _CHARACTERS[:0xFF] + "\n"
 
 
 class BytePairEncoder:
-    """Encodes text that holds no special tokens.
-
-    Pairs are merged here and not by the `tokenizers` library, whose BPE takes 0.24 s and 40 MB for
-    152k tokens (docs/decisions.md).
-    """
+    """Encodes text that holds no special tokens."""
 
     leading_space = ""
 
@@ -63,20 +60,18 @@ class BytePairEncoder:
                 f"{_problem_of(merges[merge_id])}; the file is damaged"
             )
         self._costs = merge_costs(tokens, splits, len(self._texts))
-        cuts = [Split(Regex(pinned(pattern)), "isolated") for pattern in pre_tokenizer.patterns]
-        to_bytes = ByteLevel(add_prefix_space=False, use_regex=False)
-        self._words = PreTokenizerSequence([*cuts, to_bytes])
+        self._splitter = WordSplitter(pre_tokenizer.patterns)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text. A byte that has no token is left out, as in llama.cpp."""
         from slipstream.cpu_kernels.compiled.merge_words import merge_words
 
-        by_text = [self._words.pre_tokenize_str(text) for text in texts]
-        words = [word for of_text in by_text for word, _place in of_text]
-        joined = "\n".join([*words, ""]).encode()
-        ends = np.flatnonzero(np.frombuffer(joined, np.uint8) == _SEPARATOR)
+        by_text = [self._splitter.split(text) for text in texts]
+        joined = _END.join([*chain.from_iterable(by_text), ""]).encode(errors="surrogateescape")
+        words = charmap_decode(joined, "strict", _CHARACTERS_AND_END)[0].encode()
+        ends = np.flatnonzero(np.frombuffer(words, np.uint8) == ord("\n"))
         ids, starts = merge_words(
-            self._texts, self._costs, joined, ends, takes_whole_words=self._takes_whole_words
+            self._texts, self._costs, words, ends, takes_whole_words=self._takes_whole_words
         )
         of_all = ids.tolist()
         of_texts = starts[[*accumulate(map(len, by_text), initial=0)]]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 class PreTokenizer:
     """How one family of models splits text.
 
-    patterns      : regular expressions in the Oniguruma syntax
+    patterns      : regular expressions as WordSplitter takes them
     ignore_merges : a word that is a token is that token, whatever its merges would give
     adds_bos      : a beginning-of-text token is added where the file does not say
     """
@@ -29,22 +29,7 @@ class PreTokenizer:
 
 def _ranges(listing: str) -> str:
     """Hexadecimal code points and ranges of them, as the inside of a character class."""
-    return re.sub(r"[0-9A-F]+", r"\\x{\g<0>}", listing).replace(" ", "")
-
-
-# Code points first assigned in Unicode 16. Models were trained, and llama.cpp decides, without
-# knowing that some of them are letters; the regular expression library does know.
-_UNICODE_16 = _ranges(
-    "897 1B4E 1B4F 1B7F 1C89 1C8A 2427-2429 31E4 31E5 A7CB-A7CD A7DA-A7DC 105C0-105F3 10D40-10D8F "
-    "10EC2-10EFC 11380-113E2 116D0-116E3 11BC0-11BF9 11F5A 13460-143FA 16100-16139 16D40-16D79 "
-    "18CFF 1CC00-1CEB3 1E5D0-1E5FF 1F8B2-1F8C1 1FA89-1FA8F 1FABE 1FAC6 1FADC-1FADF 1FAE9 "
-    "1FBCB-1FBEF"
-)
-
-
-def pinned(pattern: str) -> str:
-    r"""The pattern with each class like \p{L} as it was in Unicode 15."""
-    return re.sub(r"\\p\{\w+\}", lambda match: rf"[{match[0]}&&[^{_UNICODE_16}]]", pattern)
+    return re.sub(r"[0-9A-F]+", lambda match: chr(int(match[0], 16)), listing).replace(" ", "")
 
 
 # Spelt out because (?i) would also take the long s of old prints for an s.
@@ -68,7 +53,7 @@ _BAILING = (
     rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_SYMBOLS}"
     r"|\s*[\r\n]|\s+(?!\S)|\s+"
 )
-_BLOOM = r" ?[^(\s|.,!?\x{2026}\x{3002}\x{FF0C}\x{3001}\x{964}\x{6D4}\x{60C})]+"
+_BLOOM = r" ?[^(\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"
 
 # Words that may start in upper case and end in lower case; marks and caseless letters are both.
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
@@ -83,8 +68,8 @@ _GPT4O = (
     rf"|{_SYMBOLS_OR_SLASH}|{_SPACES}"
 )
 
-_CHINESE_TO_HANGUL = r"[\x{4E00}-\x{9FA5}\x{800}-\x{4E00}\x{AC00}-\x{D7FF}]+"
-_CHINESE_AND_KANA = r"[\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+"
+_CHINESE_TO_HANGUL = r"[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
+_CHINESE_AND_KANA = r"[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
 _DEEPSEEK_3 = (
     r"[!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"
     rf"|{_SPACES}"
@@ -101,7 +86,7 @@ _DEEPSEEK_LETTERS = _ranges(
     "FF41-FF5A 10400-1044F 104B0-104D3 104D8-104FB 10C80-10CB2 10CC0-10CF2 118A0-118DF "
     "1E900-1E943"
 )
-_DEEPSEEK_SIGNS = r"[!-/:-~\x{FF01}-\x{FF0F}\x{FF1A}-\x{FF5E}\x{2018}-\x{201F}\x{3000}-\x{3002}]"
+_DEEPSEEK_SIGNS = r"[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]"
 
 _FAMILIES = {
     "default": PreTokenizer(patterns=(r"[\p{P}$+<=>^~|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]")),
@@ -133,7 +118,7 @@ _FAMILIES = {
             r"[\r\n]",
             rf"\s?[{_DEEPSEEK_LETTERS}]+",
             rf"\s?{_DEEPSEEK_SIGNS}+",
-            r"\s+\z",
+            r"(?<!\s)\s++\Z",  # published without (?<!\s): quadratic in a run of spaces
             _CHINESE_TO_HANGUL,
             r"\p{N}+",
         )
