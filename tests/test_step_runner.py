@@ -116,5 +116,5 @@ def test_kept_steps_share_their_buffers() -> None:
     for length in (1, 2, 64, 3):
         logits = fresh.logits(StepBatch.linear([(slot, 0, list(range(length)))], range(length)))
         bases.add(id(logits.base))
-    assert len(bases) == 1
+    assert len(bases) == 2  # that of one row, which may be all that is ever needed, and the others'
     tiny.cache.close(slot)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-ROWS_AT_LEAST = 64  # of a buffer: smaller steps, which may be kept, never outgrow it
+ROWS_AT_LEAST = 64  # of a buffer for more than one: steps that may be kept never outgrow it
 _MOST_VIEWS = 256  # steps of every size would keep one each
 
 
@@ -26,7 +26,8 @@ class Workspace:
             size = math.prod(shape)
             held = self._buffers.get(name)
             if held is None or held.size < size:
-                room = max(shape[0], ROWS_AT_LEAST) * math.prod(shape[1:])
+                rows = max(shape[0], ROWS_AT_LEAST) if shape[0] > 1 else 1
+                room = rows * math.prod(shape[1:])
                 held = self._buffers[name] = np.empty(room, np.float32)
                 self._arrays = {key: view for key, view in self._arrays.items() if key[0] != name}
             if len(self._arrays) > _MOST_VIEWS:
