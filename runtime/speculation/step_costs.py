@@ -1,7 +1,6 @@
 """How long a step takes, by its number of rows."""
 
 from collections import deque
-from statistics import median
 
 import numpy as np
 
@@ -33,7 +32,7 @@ class StepCosts:
             self._recent[num_rows] = deque(maxlen=_RECENT)
             return
         recent.append(seconds)
-        self._known[num_rows] = median(recent)
+        self._known[num_rows] = sorted(recent)[len(recent) // 2]
         for size in [each for each in self._known if self._now - self._seen[each] > _STALE]:
             if size > 1:  # with which all others are compared
                 del self._known[size]
