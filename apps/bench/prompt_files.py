@@ -79,8 +79,10 @@ def _parsed(line: bytes, place: str) -> Any:
     try:
         return json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
+        reason = str(error).partition(";")[0]  # what follows is advice to programmers
         raise OptionError(
-            f"{place} is not JSON in UTF-8 ({error}); expected {_FORMS}; correct or remove the line"
+            f"{place} is not JSON in UTF-8 ({reason}); expected {_FORMS}; correct or remove "
+            "the line"
         ) from None
 
 

@@ -123,6 +123,7 @@ class Generation(Job):
     def fail(self, error: BaseException) -> None:
         self.finished = True
         self.events.put(error)
+        self._speculator = None
 
     def cancel(self) -> None:
         self._finish("cancelled")
@@ -155,7 +156,7 @@ class Generation(Job):
             self._put(self._stop.push(self._decoder.flush()) + self._stop.flush())
         self.finished = True
         self.events.put(self._completion(reason))
-        self._speculator = None  # a caller who keeps the generation should not keep a draft model
+        self._speculator = None  # who keeps an ended generation should not keep a draft model
 
     def _completion(self, reason: FinishReason) -> Completion:
         now = time.perf_counter()

@@ -74,6 +74,8 @@ class ModelDrafter(CostlyDrafter):
         drafted = [*self._text[held:], *path[1 + max(0, held - len(self._text)) :]]
         self._agreed = min(len(self._text), held + len(drafted))
         ids, logits = self._model.likeliest(self._model.feed(drafted), _NUM_CANDIDATES)
+        if not np.isfinite(logits).all():  # a damaged draft, or nearly no tokens
+            return []
         weights = np.exp(logits - logits[0])
         shares = (weights / weights.sum()).tolist()
         return [
