@@ -108,7 +108,7 @@ class TreeGrowth:
         following: dict[int, _States] = {}
         for index, drafter in enumerate(self._drafters):
             if isinstance(drafter, CostlyDrafter):
-                if not self._pays(drafter, at, max(chances.values(), default=0.0)):
+                if not self._pays(drafter, at, min(_MOST_CERTAIN, sum(chances.values()))):
                     continue
                 guesses = self._bought(drafter, node, at, at.states.get(index))
             else:
@@ -126,14 +126,14 @@ class TreeGrowth:
                 candidate = _Candidate(-chance * scale, order, node, path, following[token])
                 heapq.heappush(self._heap, candidate)
 
-    def _pays(self, drafter: CostlyDrafter, at: _Candidate, cheap_chance: float) -> bool:
+    def _pays(self, drafter: CostlyDrafter, at: _Candidate, covered: float) -> bool:
         """Whether a costly drafter's guess saves more time than it takes.
 
-        cheap_chance : of the best guess that is there without it
+        covered : probability that one of the guesses that are there without it is right
         """
         price_s = drafter.price_s(at.path)
-        surer = self._rates.rate(first_of(drafter), drafter.PRIOR) - cheap_chance
-        saved_s = -at.minus_value * surer * self._worth.token_s
+        rate = self._rates.rate(first_of(drafter), drafter.PRIOR)
+        saved_s = -at.minus_value * rate * (1.0 - covered) * self._worth.token_s
         if price_s is None or saved_s > price_s + self._worth.row_s:
             return True
         drafter.declined += 1
