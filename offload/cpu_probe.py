@@ -10,8 +10,6 @@ from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from slipstream.cpu_kernels.host_cpu import host_features
 from slipstream.offload.linux_files import (
     parse_cpu_list,
@@ -146,6 +144,8 @@ def _performance_cpus(root: Path, cpus: frozenset[int]) -> frozenset[int] | None
 
 def _uniform_cores() -> Cores:
     """The counts where /sys is missing: macOS, and systems on which psutil counts the cores."""
+    import psutil  # late: Linux does without
+
     logical = psutil.cpu_count() or 1
     physical = psutil.cpu_count(logical=False) or logical
     performance = _sysctl_int("hw.perflevel0.physicalcpu")

@@ -4,8 +4,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from slipstream.offload.control_group import memory_limit
 from slipstream.offload.linux_files import read_fields, read_text
 
@@ -28,6 +26,8 @@ def read_ram(root: Path = Path("/")) -> Ram:
     total = _kilobytes(fields.get("MemTotal"))
     available = _kilobytes(fields.get("MemAvailable"))
     if total is None or available is None:
+        import psutil  # late: Linux does without
+
         memory = psutil.virtual_memory()
         total, available = int(memory.total), int(memory.available)
     limit = memory_limit(root)

@@ -43,7 +43,7 @@ class StepBatch:
         if num_rows > 1:
             if (self.ancestors & ~np.tril(self.slots[:, None] == self.slots[None, :])).any():
                 yield "a row that sees a later one or another sequence"
-            if np.count_nonzero(np.diff(self.slots)) + 1 != len(np.unique(self.slots)):
+            if np.count_nonzero(np.diff(self.slots)) + 1 != len(set(self.slots.tolist())):
                 yield "rows of one sequence apart"
         if len(self.wanted) > 1 and (np.diff(self.wanted) <= 0).any():
             yield "wanted rows not in ascending order"

@@ -10,7 +10,8 @@ from slipstream.apps.bench import curves, speed
 from slipstream.apps.bench.ceilings import Ceilings
 from slipstream.apps.bench.report import report, rows, summarise
 from slipstream.apps.bench.slipstream_side import SlipstreamSide
-from slipstream.apps.bench.speed import Spread, Workload, measure, random_prompts
+from slipstream.apps.bench.speed import Spread, measure, random_prompts
+from slipstream.apps.bench.workload import Workload
 from slipstream.offload import bandwidth
 from slipstream.offload.machine import probe
 from slipstream.runtime.completion import Timings

@@ -20,7 +20,7 @@ from slipstream.apps.bench.speculation_report import (
     summarise,
 )
 from slipstream.apps.bench.speculation_sides import open_sides
-from slipstream.apps.bench.speed import Workload
+from slipstream.apps.bench.workload import Workload
 from slipstream.cpu_kernels import reference
 from slipstream.offload import bandwidth
 from slipstream.offload.machine import probe

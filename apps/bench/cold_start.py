@@ -8,14 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from slipstream.apps.bench.llama_cpp_side import LlamaCppSide
-from slipstream.apps.bench.slipstream_side import SlipstreamSide
-from slipstream.apps.bench.speed import Workload
-from slipstream.offload.memory import peak_resident_bytes
+from slipstream.apps.bench import fresh_process
+from slipstream.apps.bench.workload import Workload
 from slipstream.runtime.errors import EngineError
-
-SIDES = {side.name: side for side in (SlipstreamSide, LlamaCppSide)}
-_PROMPT = tuple(range(100, 116))  # ids that every vocabulary has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,22 +43,11 @@ def measure_cold_starts(
 def _in_process(name: str, path: Path, workload: Workload) -> ColdStart:
     arguments = [name, str(path), json.dumps(asdict(workload))]
     done = subprocess.run(
-        [sys.executable, "-m", __name__, *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", fresh_process.__name__, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise EngineError(f"{name} failed to start with {path}: {done.stderr.strip()[-300:]}")
     return ColdStart(**json.loads(done.stdout.splitlines()[-1]))
-
-
-def main() -> None:
-    """Load, run a short prompt, print the figures; the process is this side's alone."""
-    name, path = sys.argv[1:3]
-    workload = Workload(**json.loads(sys.argv[3]))
-    side = SIDES[name](Path(path), workload)
-    run = side.run(_PROMPT[: workload.prefill_tokens], 0)
-    start = ColdStart(first_token_s=run.load_s + run.prefill_s, peak_bytes=peak_resident_bytes())
-    print(json.dumps(asdict(start)))
-
-
-if __name__ == "__main__":
-    main()

@@ -12,7 +12,7 @@ import numpy as np
 
 from slipstream.apps.bench.llama_cpp_side import LlamaCppSide
 from slipstream.apps.bench.speculation import Answer
-from slipstream.apps.bench.speed import Workload
+from slipstream.apps.bench.workload import Workload
 
 
 class LlamaCppAnswers(LlamaCppSide):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from slipstream.apps.bench.speed import Workload
+from slipstream.apps.bench.workload import Workload
 from slipstream.runtime.completion import Timings
 from slipstream.runtime.errors import OptionError
 

@@ -8,8 +8,9 @@ from typing import Any
 from slipstream.apps.bench.ceilings import Ceilings, Shares
 from slipstream.apps.bench.cold_start import ColdStart
 from slipstream.apps.bench.curves import Curves
-from slipstream.apps.bench.speed import Side, Spread, Workload
+from slipstream.apps.bench.speed import Side, Spread
 from slipstream.apps.bench.surroundings import surroundings
+from slipstream.apps.bench.workload import Workload
 from slipstream.offload.machine import Machine
 from slipstream.offload.units import format_bytes
 from slipstream.runtime.completion import Timings

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from slipstream import __version__
-from slipstream.apps.bench.speed import Workload
+from slipstream.apps.bench.workload import Workload
 from slipstream.runtime.completion import Timings
 from slipstream.runtime.engine import Job
 from slipstream.runtime.errors import EngineError

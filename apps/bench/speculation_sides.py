@@ -8,7 +8,7 @@ from pathlib import Path
 from slipstream.apps.bench.llama_cpp_answers import LlamaCppAnswers
 from slipstream.apps.bench.slipstream_side import SlipstreamSide
 from slipstream.apps.bench.speculation import Answer, AnsweringSide
-from slipstream.apps.bench.speed import Workload
+from slipstream.apps.bench.workload import Workload
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.speculation import MODEL, drafter_names
 

@@ -8,29 +8,13 @@ from typing import Protocol
 
 import numpy as np
 
+from slipstream.apps.bench.workload import Workload
 from slipstream.runtime.completion import Timings
 from slipstream.runtime.tokenizer import Tokenizer
 
 # Idle threads of both sides spin for some milliseconds before they sleep; the next side's turn
 # should not share the cores with them.
 REST_S = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
-    """What is measured: tokens of the prompt, tokens decoded after the first, runs that count."""
-
-    prefill_tokens: int = 512
-    decode_tokens: int = 64
-    repeats: int = 5
-    threads: int
-    kv: str = "f16"  # how both sides store keys and values
-    deepest: int = 0  # tokens of context that something else needs
-
-    @property
-    def context(self) -> int:
-        """Tokens that a side must have room for."""
-        return max(self.prefill_tokens, self.deepest) + self.decode_tokens + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ from slipstream.apps.bench.speculation_report import (
     summarise,
 )
 from slipstream.apps.bench.speculation_sides import open_sides
-from slipstream.apps.bench.speed import Workload
 from slipstream.apps.bench.surroundings import measured_machine
+from slipstream.apps.bench.workload import Workload
 from slipstream.apps.cli.bench_console import announce, circumstances
 from slipstream.apps.cli.console import put, put_json
 from slipstream.apps.cli.progress import LoadProgress

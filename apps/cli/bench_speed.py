@@ -18,8 +18,9 @@ from slipstream.apps.bench.curves import (
 from slipstream.apps.bench.llama_cpp_side import LlamaCppSide
 from slipstream.apps.bench.report import ModelResult, cold_rows, report, rows, summarise
 from slipstream.apps.bench.slipstream_side import SlipstreamSide
-from slipstream.apps.bench.speed import Workload, measure, random_prompts
+from slipstream.apps.bench.speed import measure, random_prompts
 from slipstream.apps.bench.surroundings import measured_machine
+from slipstream.apps.bench.workload import Workload
 from slipstream.apps.cli.bench_console import announce, circumstances
 from slipstream.apps.cli.console import put, put_json
 from slipstream.apps.cli.progress import LoadProgress

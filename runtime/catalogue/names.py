@@ -1,6 +1,5 @@
 """What a user may write for a model: a catalogue name, `hf:org/repo:file.gguf`, or a path."""
 
-import difflib
 import re
 from dataclasses import dataclass
 
@@ -68,6 +67,8 @@ def looks_like_path(model: str) -> bool:
 
 def unknown_name(model: str) -> CatalogueError:
     """The error for a name that means nothing, with the nearest names that do."""
+    import difflib  # late: only for an error
+
     near = difflib.get_close_matches(model.lower(), CATALOGUE, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known names: {', '.join(CATALOGUE)}."
     return CatalogueError(

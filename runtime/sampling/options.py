@@ -1,7 +1,6 @@
 """What a caller may ask of sampling, checked once and then frozen."""
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -96,6 +95,8 @@ class SamplingOptions:
         known = [one.name for one in dataclasses.fields(cls)]
         for name in options:
             if name not in known:
+                import difflib  # late: only for an error
+
                 close = difflib.get_close_matches(name, known, n=1)
                 advice = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
                 raise OptionError(f"unknown sampling option {name!r}; {advice}")
