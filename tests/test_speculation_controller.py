@@ -12,6 +12,7 @@ from slipstream.runtime.speculation import (
     SpeculationState,
     Speculator,
 )
+from slipstream.runtime.speculation.savings import Savings
 from slipstream.runtime.speculation.step_costs import StepCosts
 from support.scripted_drafters import Liar, Oracle
 
@@ -119,7 +120,7 @@ class Hired(Oracle, CostlyDrafter):
 
     def __init__(self, price_s: float) -> None:
         Oracle.__init__(self, TEXT)
-        self.declined = 0
+        self.declined, self.savings = 0, Savings()
         self._price_s = price_s
         self.asked = 0
 
@@ -152,6 +153,22 @@ def test_a_costly_drafter_is_not_asked_where_another_is_sure() -> None:
     before = hired.asked
     run.decode(300)
     assert hired.asked - before < 10
+
+
+def test_what_a_costly_drafter_saves_is_what_no_cheap_one_knew() -> None:
+    alone, beside = Hired(0.01), Hired(0.01)
+    Run([alone], gentle).decode(300)
+    Run([Oracle(TEXT), beside], gentle).decode(300)
+    assert alone.savings.for_each_token_s(0.0, 0.1) > 0.05
+    assert abs(beside.savings.for_each_token_s(0.0, 0.1)) < 0.01
+
+
+def test_savings_return_to_what_was_expected_once_nothing_is_seen() -> None:
+    savings = Savings()
+    savings.observe(300, 0, 600.0, 300.0)
+    assert savings.for_each_token_s(1.0, 2.0) < -0.5
+    savings.passed(2_000)
+    assert savings.for_each_token_s(1.0, 2.0) == pytest.approx(1.0, abs=0.01)
 
 
 def test_steps_beside_others_teach_nothing_about_drafts() -> None:

@@ -6,6 +6,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from slipstream.runtime.speculation.savings import Savings
+
 
 class Guess(NamedTuple):
     """A token that may come next.
@@ -54,12 +56,14 @@ class CostlyDrafter(Drafter):
 
     PRIOR    : share of its first guesses that are right, before any was counted
     declined : times that it was not asked, since its guess was not worth the time
+    savings  : what its guesses brought beyond those of the cheap drafters, for their time
     """
 
     PRIOR: ClassVar[float]
 
     def __init__(self) -> None:
         self.declined = 0
+        self.savings = Savings()
 
     @abstractmethod
     def price_s(self, path: tuple[int, ...]) -> float | None:

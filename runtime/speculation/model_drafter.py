@@ -51,8 +51,8 @@ class ModelDrafter(CostlyDrafter):
         lag = len(text) - self._agreed
         if lag <= MOST_TIMED_ROWS:
             return True
-        saved_s = min(tokens_left, _HORIZON) * self._saved_s(rate, step_s)
-        if saved_s <= lag * self._row_s:
+        saved_s = self.savings.for_each_token_s(self._saved_s(rate, step_s), step_s(1))
+        if min(tokens_left, _HORIZON) * saved_s <= lag * self._row_s:
             return False
         self._model.truncate(self._agreed)
         chunk = text[self._agreed : self._agreed + min(_CHUNK, lag - 1)]
@@ -110,7 +110,7 @@ class ModelDrafter(CostlyDrafter):
         self._agreed = same
 
     def _saved_s(self, rate: float, step_s: Callable[[int], float]) -> float:
-        """Seconds that drafting is expected to save for each token."""
+        """Seconds that drafting would save for each token, were there no other drafters."""
         costs = self._model.costs
         draft_s = _TYPICAL_DEPTH * (costs.seconds(1) if costs.known else 0.0)
         expected = sum(rate**depth for depth in range(_TYPICAL_DEPTH + 1))

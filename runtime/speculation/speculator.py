@@ -109,6 +109,7 @@ class Speculator:
             self._state.brought(len(target), self._draft_s + self._step_s)
         if self._growth is not None:
             self._count_guesses(self._growth, path, target)
+        self._count_savings(path)
         self._growth, self._draft_s, self._step_s = None, 0.0, None
 
     def learn(self, tokens: Sequence[int], logits: np.ndarray) -> None:
@@ -139,6 +140,20 @@ class Speculator:
                 rates.observe(guess.kind, guess.prior, guess.token == token)
             for drafter, guess in growth.firsts.get(node, ()):
                 rates.observe(first_of(drafter), drafter.PRIOR, guess.token == token)
+
+    def _count_savings(self, path: Sequence[int]) -> None:
+        growth, num_tokens = self._growth, len(path) + 1
+        for drafter in self._drafters:
+            if not isinstance(drafter, CostlyDrafter):
+                continue
+            if self._step_s is None or growth is None or drafter not in growth.drafters:
+                drafter.savings.passed(num_tokens)
+                continue
+            # Without it the draft had been right up to its first guess on the path.
+            own = next((depth for depth, node in enumerate(path) if node in growth.extra), None)
+            extra = 0 if own is None else len(path) - own
+            seconds = self._draft_s + self._step_s
+            drafter.savings.observe(num_tokens, extra, seconds, growth.costly_s)
 
     def _worth(self) -> Worth:
         costs = self._state.costs

@@ -47,8 +47,10 @@ class _Candidate(NamedTuple):
 class TreeGrowth:
     """A tree that grows, and all guesses made at it, for what can be learned from them.
 
+    drafters : who are asked, the costly ones last
     guesses  : those at what follows each node, and ROOT
     firsts   : those that costly drafters made first there, with the drafter
+    extra    : the nodes that no cheap drafter named
     costly_s : seconds spent on costly drafters
     """
 
@@ -59,8 +61,8 @@ class TreeGrowth:
         text: Sequence[int],
         worth: Worth,
     ) -> None:
-        """text : token ids so far; `drafters` has the costly ones last"""
-        self._drafters = drafters
+        """text : token ids so far"""
+        self.drafters = drafters
         self._rates = rates
         self._worth = worth
         self._tokens: list[int] = []
@@ -70,6 +72,7 @@ class TreeGrowth:
         self._heap: list[_Candidate] = []
         self.guesses: dict[int, list[Guess]] = {}
         self.firsts: dict[int, list[tuple[CostlyDrafter, Guess]]] = {}
+        self.extra: set[int] = set()
         self.costly_s = 0.0
         states = {index: drafter.begin(text) for index, drafter in enumerate(drafters)}
         root = _Candidate(-1.0, next(self._order), ROOT, (text[-1],), states)
@@ -96,6 +99,8 @@ class TreeGrowth:
                 return False
             chosen = heapq.heappop(self._heap)
             self._unexpanded = (len(self._tokens), chosen)
+            if isinstance(self.drafters[min(chosen.states)], CostlyDrafter):
+                self.extra.add(len(self._tokens))
             self._tokens.append(chosen.path[-1])
             self._parents.append(chosen.parent)
             self._values.append(-chosen.minus_value)
@@ -106,7 +111,7 @@ class TreeGrowth:
         made = self.guesses[node] = []
         chances: dict[int, float] = {}  # of each token that was named
         following: dict[int, _States] = {}
-        for index, drafter in enumerate(self._drafters):
+        for index, drafter in enumerate(self.drafters):
             if isinstance(drafter, CostlyDrafter):
                 if not self._pays(drafter, at, min(_MOST_CERTAIN, sum(chances.values()))):
                     continue
