@@ -111,3 +111,47 @@ def test_it_is_seen_where_what_was_cut_is_left_out() -> None:
 def test_it_is_seen_where_cut_places_are_drawn_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Speculator, "_best_size", even_or_nothing)
     assert p_value("rejection", forgetful) < LEAST_P
+
+
+def sampler_of(**options: object) -> AcceptingSampler:
+    return AcceptingSampler(
+        SamplingOptions.from_user(**options), POLICIES["rejection"], seed=1, vocab_size=VOCAB_SIZE
+    )
+
+
+def test_draws_wait_until_the_text_comes_by_or_leaves() -> None:
+    sampler = sampler_of()
+    logits = np.zeros(VOCAB_SIZE, np.float32)
+    for path in ((), (2,), (3,), (2, 4)):
+        sampler.draw([0, 1], path, logits)
+    kept, left = sampler.drawn((2, 4)), sampler.drawn((3,))
+    assert kept
+    assert left
+    logits[2] = 50.0
+    assert sampler.sample(logits, [0, 1]) == 2
+    assert sampler.drawn((4,)) == kept
+    assert sampler.drawn((3,)) is sampler.drawn((2, 4)) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "value", "options"),
+    [
+        (VOCAB_SIZE, np.nan, {}),
+        (VOCAB_SIZE, np.inf, {}),
+        (2, 0.0, {"logit_bias": {0: -np.inf, 1: -np.inf}}),
+    ],
+)
+def test_nothing_is_drawn_from_a_draft_that_knows_nothing(
+    size: int, value: float, options: dict[str, object]
+) -> None:
+    sampler = sampler_of(**options)
+    assert sampler.draw([0], (), np.full(size, value, np.float32)) == ()
+    assert sampler.drawn(()) == ()
+    assert sampler.sample(np.arange(VOCAB_SIZE, dtype=np.float32), [0]) in range(VOCAB_SIZE)
+
+
+@pytest.mark.parametrize("size", [2, VOCAB_SIZE, VOCAB_SIZE + 3])
+def test_tokens_that_either_model_has_not_are_not_drawn(size: int) -> None:
+    drawn = sampler_of(top_p=1.0).draw([0], (), np.arange(size, dtype=np.float32) / 10)
+    assert {token for token, _ in drawn} <= set(range(min(size, VOCAB_SIZE)))
+    assert len(drawn) == min(4, size)

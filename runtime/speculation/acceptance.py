@@ -20,7 +20,7 @@ from slipstream.runtime.sampling.distribution import drawn_index
 
 Floats = npt.NDArray[np.float64]
 Uniform = Callable[[], float]  # a new number in [0, 1)
-_BISECTIONS = 40  # of [1, k]: to 1e-11, and what is lost is acceptance, never exactness
+_BISECTIONS = 24  # of [1, k]: to 1e-7, and what is lost is acceptance, never exactness
 
 
 class Drawn(NamedTuple):
