@@ -8,9 +8,10 @@ from pathlib import Path
 from slipstream.offload.plan import Decision
 from slipstream.runtime.catalogue import CATALOGUE, list_local, resolve
 from slipstream.runtime.checkpoint import ModelFile
+from slipstream.runtime.errors import OptionError
 from slipstream.runtime.models import ModelConfig, read_model_config
 from slipstream.runtime.options import Options
-from slipstream.runtime.speculation import MODEL, OFF, drafter_names
+from slipstream.runtime.speculation import MATCH, MODEL, OFF, drafter_names
 
 # A draft that reads more than this share of what the target reads costs more on the same CPU than
 # it brings: four of its steps for the three tokens that 75 % of right guesses make of them.
@@ -31,7 +32,8 @@ class Draft:
 def chosen_draft(target: ModelFile, options: Options) -> Iterator[Draft]:
     """The drafters that the options ask for, or that are chosen here, and the open file.
 
-    Raises CatalogueError for a draft that is not on this machine, and as `ModelFile.open` does.
+    Raises CatalogueError for a draft that is not on this machine, OptionError for an acceptance of
+    what a draft draws where there is none, and as `ModelFile.open` does.
     """
     names = drafter_names(options.speculate)
     wants_model = MODEL in names
@@ -39,6 +41,11 @@ def chosen_draft(target: ModelFile, options: Options) -> Iterator[Draft]:
     if wants_model:
         path, why = _path_of_draft(target, options.draft)
     if path is None:
+        if options.acceptance != MATCH:
+            raise OptionError(
+                f"acceptance: {options.acceptance} is for tokens that a draft model draws, but "
+                f"{why}; name one as draft, or leave it out"
+            )
         names = tuple(name for name in names if name != MODEL)
         yield _decided(names, None, None, why)
         return

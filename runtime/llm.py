@@ -17,7 +17,7 @@ from slipstream.runtime.load_progress import terminal_progress
 from slipstream.runtime.loading import Loaded, Progress, load
 from slipstream.runtime.models import ModelConfig
 from slipstream.runtime.options import Options
-from slipstream.runtime.sampling import Sampler, SamplingOptions
+from slipstream.runtime.sampling import SamplingOptions
 from slipstream.runtime.session import Session
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
 
@@ -42,6 +42,7 @@ class LLM:
         context: int | None = None,
         kv: str = "auto",
         speculate: str = "auto",
+        acceptance: str = "match",
         seed: int | None = None,
     ) -> None:
         """Load a model: a catalogue name, a path, or hf:org/repo:file.gguf.
@@ -57,6 +58,9 @@ class LLM:
                     text is the same with any, and no step is spent on guesses that do not pay
         draft     : a smaller model with the same vocabulary, named like `model`; "auto" takes the
                     catalogue's for this one, if it is on this machine and small enough to pay
+        acceptance: how sampled drafts of a draft model are verified: "match" samples as without
+                    drafts, so a seed has one text; "rejection" and "spectr" let the draft model
+                    draw too and accept more of it, with the same distribution of texts
         seed      : of every request that names none; None draws a new one for each
         vram_bytes is for versions with a GPU; asking for it here is an error. Raises CatalogueError
         when a model is not on this machine, CheckpointError when its file is damaged,
@@ -70,6 +74,7 @@ class LLM:
             context=context,
             kv=kv,
             speculate=speculate,
+            acceptance=acceptance,
             seed=seed,
         )
         self._start(load(model, options, progress=terminal_progress()), options)
@@ -210,14 +215,16 @@ class LLM:
         seed = self._seed if options.seed is None else options.seed
         if seed is None:
             seed = int.from_bytes(os.urandom(4), "little")
+        speculation = self._loaded.speculation
+        sampler = speculation.sampler(options, seed)
         generation = Generation(
             tokens,
-            Sampler(options, seed=seed, vocab_size=self.tokenizer.vocab_size),
+            sampler,
             self.tokenizer,
             max_length=min(context, limit),
             load_s=self._loaded.load_s,
             in_pieces=in_pieces,
-            speculator=self._loaded.speculation.speculator(),
+            speculator=speculation.speculator(sampler),
         )
         self._loaded.engine.submit(generation)
         return TokenStream(generation, owner=self)

@@ -99,7 +99,9 @@ def _load(
         chat_template=chat_template,
         plan=plan,
         engine=Engine(weights, cache, backend, threads=plan.threads),
-        speculation=Speculation(draft.names, backend.ops, tokenizer.vocab_size, draft_model),
+        speculation=Speculation(
+            draft.names, backend.ops, tokenizer.vocab_size, draft_model, options.acceptance
+        ),
         load_s=time.perf_counter() - start,
     )
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.number_rule import SEED, NumberRule
-from slipstream.runtime.speculation import MODEL, drafter_names
+from slipstream.runtime.speculation import ACCEPTANCES, MATCH, MODEL, drafter_names
 
 # By the names that users know them by. q8_0 takes 53 % of the bytes of f16.
 KV_DTYPES = {"f16": "float16", "q8_0": "int8"}
@@ -27,6 +27,7 @@ class Options:
     kv: str = "auto"
     speculate: str = "auto"
     draft: str | None = None
+    acceptance: str = MATCH
     vram_bytes: int | None = None
     seed: int | None = None
 
@@ -34,7 +35,7 @@ class Options:
         """Raises OptionError for a value that can't be met."""
         for name, rule in _RULES.items():
             object.__setattr__(self, name, rule.check(name, getattr(self, name)))
-        for name in ("kv", "speculate", "draft"):
+        for name in ("kv", "speculate", "draft", "acceptance"):
             value = getattr(self, name)
             if not (isinstance(value, str) or (name == "draft" and value is None)):
                 raise OptionError(f"{name} must be a text, got {value!r}")
@@ -44,6 +45,7 @@ class Options:
                 f"stored; got {self.kv!r}"
             )
         self._check_drafters()
+        self._check_acceptance()
         if self.vram_bytes:
             raise OptionError(
                 f"vram_bytes: this version computes on the CPU only, so {self.vram_bytes} bytes "
@@ -61,4 +63,18 @@ class Options:
             raise OptionError(
                 f"speculate: the drafter {MODEL!r} needs a model: name one as draft, or give "
                 "draft='auto'"
+            )
+
+    def _check_acceptance(self) -> None:
+        if self.acceptance not in ACCEPTANCES:
+            raise OptionError(
+                f"acceptance: expected one of {', '.join(ACCEPTANCES)}, got {self.acceptance!r}"
+            )
+        if self.acceptance == MATCH:
+            return
+        if self.draft is None or MODEL not in drafter_names(self.speculate):
+            raise OptionError(
+                f"acceptance: {self.acceptance} is for tokens that a draft model draws, but draft="
+                f"{self.draft!r} with speculate={self.speculate!r} has none; name one as draft, or "
+                "leave it out"
             )

@@ -57,6 +57,8 @@ def test_auto_takes_the_catalogue_s_draft_where_it_is_here_and_small_enough(mode
     mine = models / "mine.gguf"
     shutil.copyfile(target, mine)
     assert decided(mine, draft="auto")["draft"] == ("none", "the catalogue has none for this model")
+    with pytest.raises(OptionError, match="draft model draws, but the catalogue has none"):
+        decided(mine, draft="auto", acceptance="spectr")
 
 
 def test_what_is_off_is_said(models: Path) -> None:

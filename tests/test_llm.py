@@ -30,6 +30,7 @@ def test_the_signature_is_the_documented_one() -> None:
         "context": None,
         "kv": "auto",
         "speculate": "auto",
+        "acceptance": "match",
         "seed": None,
     }
 

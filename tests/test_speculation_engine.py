@@ -16,7 +16,7 @@ from slipstream.runtime.completion import Completion
 from slipstream.runtime.engine.scheduler import PrefillPace
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.llm import LLM
-from slipstream.runtime.sampling import Sampler
+from slipstream.runtime.sampling import Sampler, top_logprobs
 from slipstream.runtime.speculation import Drafter, SpeculationState, Speculator
 from slipstream.runtime.speculation.ngram_lookup import NgramLookup
 from slipstream.runtime.speculation.step_costs import StepCosts
@@ -96,7 +96,7 @@ def with_drafters(llm: LLM, name: str, monkeypatch: pytest.MonkeyPatch) -> list[
     made: list[Speculator] = []
     shared = recycling_of(llm)
 
-    def speculator() -> Speculator:
+    def speculator(_: Sampler) -> Speculator:
         made.append(always_drafting(DRAFTERS[name](llm, shared), llm))
         return made[-1]
 
@@ -118,9 +118,9 @@ def test_drafts_change_nothing(plain: LLM, name: str, monkeypatch: pytest.Monkey
 
 
 @contextmanager
-def drafted_by(path: Path, target: Path) -> Iterator[LLM]:
+def drafted_by(path: Path, target: Path, acceptance: str = "match") -> Iterator[LLM]:
     """A model that always has the draft model's guesses verified."""
-    with LLM(target, speculate="model", draft=str(path)) as llm:
+    with LLM(target, speculate="model", draft=str(path), acceptance=acceptance) as llm:
         speculation = llm._loaded.speculation
         at_no_cost(speculation._state.costs)
         model = speculation._model._model
@@ -147,6 +147,39 @@ def test_a_model_that_drafts_for_itself_is_always_right(plain: LLM) -> None:
         for _ in range(3):  # until it is known how good the draft is
             got = drafting.generate("the and on", max_tokens=60, temperature=0)
             assert shown(got) == shown(want)
+        assert got.stats["steps"] < 20
+
+
+@pytest.mark.parametrize("acceptance", ["rejection", "spectr"])
+def test_a_policy_changes_no_greedy_answer_and_what_is_said_of_sampled_ones_is_true(
+    plain: LLM, draft_path: Path, acceptance: str
+) -> None:
+    with drafted_by(draft_path, plain.path, acceptance) as drafting:
+        for prompt in PROMPTS:
+            for sampling in SAMPLINGS:
+                got = drafting.generate(prompt, max_tokens=40, **{"logprobs": 1, **sampling})
+                if not sampling["temperature"]:
+                    want = plain.generate(prompt, max_tokens=40, **{"logprobs": 1, **sampling})
+                    assert shown(got) == shown(want)
+                tokens = drafting.tokenize(prompt)
+                logits = plain.logits([*tokens, *got.token_ids])[len(tokens) - 1 : -1]
+                said = [each.logprob for each in got.logprobs]
+                assert said == [
+                    top_logprobs(row, token, 0).logprob
+                    for row, token in zip(logits, got.token_ids, strict=True)
+                ]
+
+
+@pytest.mark.parametrize("acceptance", ["rejection", "spectr"])
+def test_what_the_target_itself_draws_is_accepted(plain: LLM, acceptance: str) -> None:
+    """And the penalties of what is drafted, which change it from node to node, are the same."""
+    never = dict.fromkeys(plain.tokenizer.end_ids, -np.inf)
+    with drafted_by(plain.path, plain.path, acceptance) as drafting:
+        for seed in range(4):  # until it is known how good the draft is
+            got = drafting.generate(
+                "the and", max_tokens=60, seed=seed, presence_penalty=1.5, logit_bias=never
+            )
+        assert len(got.token_ids) == 60
         assert got.stats["steps"] < 20
 
 

@@ -57,9 +57,18 @@ _LOAD_OPTIONS = (
         metavar="DRAFTERS",
         help="off, auto, or some of ngram, recycling and model joined by +. Faster, same text.",
     ),
+    click.option(
+        "--acceptance",
+        type=click.Choice(["match", "rejection", "spectr"]),
+        default="match",
+        show_default=True,
+        metavar="POLICY",
+        help="How --draft's guesses are accepted where tokens are sampled: match keeps a seed's "
+        "text; rejection and spectr keep its distribution and accept more.",
+    ),
 )
 
-_LOAD_NAMES = ("threads", "context", "kv", "draft", "speculate")
+_LOAD_NAMES = ("threads", "context", "kv", "draft", "speculate", "acceptance")
 
 # name, type, help; the defaults in the texts are those of SamplingOptions.
 _SAMPLING_OPTIONS = (

@@ -29,7 +29,12 @@ class Distribution:
 
     def draw(self, uniform: float) -> int:
         """The token at `uniform` in [0, 1) of the cumulative distribution (inverse transform)."""
-        cumulative = np.cumsum(self.probs)
-        place = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
-        # The product can round up to the total itself, which lies past the last token.
-        return int(self.ids[min(int(place), self.ids.size - 1)])
+        return int(self.ids[drawn_index(self.probs, uniform)])
+
+
+def drawn_index(weights: npt.NDArray[np.float64], uniform: float) -> int:
+    """The index at `uniform` in [0, 1) of the cumulative weights (N,), all positive."""
+    cumulative = np.cumsum(weights)
+    place = np.searchsorted(cumulative, uniform * cumulative[-1], side="right")
+    # The product can round up to the total itself, which lies past the last one.
+    return min(int(place), weights.size - 1)

@@ -3,12 +3,21 @@
 from slipstream.runtime.speculation.draft_model import DraftModel
 from slipstream.runtime.speculation.draft_tree import EMPTY, ROOT, DraftTree
 from slipstream.runtime.speculation.drafter import CostlyDrafter, Drafter, Guess
-from slipstream.runtime.speculation.speculation import MODEL, OFF, Speculation, drafter_names
+from slipstream.runtime.speculation.speculation import (
+    ACCEPTANCES,
+    MATCH,
+    MODEL,
+    OFF,
+    Speculation,
+    drafter_names,
+)
 from slipstream.runtime.speculation.speculation_stats import SpeculationStats
 from slipstream.runtime.speculation.speculator import SpeculationState, Speculator
 
 __all__ = [
+    "ACCEPTANCES",
     "EMPTY",
+    "MATCH",
     "MODEL",
     "OFF",
     "ROOT",

@@ -69,11 +69,7 @@ class ModelDrafter(CostlyDrafter):
         return costs.seconds(min(rows, MOST_TIMED_ROWS))
 
     def guesses(self, path: tuple[int, ...], state: None) -> list[Guess]:
-        held = self._held(path)
-        self._model.truncate(held)
-        drafted = [*self._text[held:], *path[1 + max(0, held - len(self._text)) :]]
-        self._agreed = min(len(self._text), held + len(drafted))
-        ids, logits = self._model.likeliest(self._model.feed(drafted), _NUM_CANDIDATES)
+        ids, logits = self._model.likeliest(self.logits(path), _NUM_CANDIDATES)
         if not np.isfinite(logits).all():  # a damaged draft, or nearly no tokens
             return []
         weights = np.exp(logits - logits[0])
@@ -83,6 +79,14 @@ class ModelDrafter(CostlyDrafter):
             for rank, (token, share) in enumerate(zip(ids.tolist(), shares, strict=True))
             if 0 <= token < self._vocab_size  # -1 where logits are NaN
         ][:_NUM_GUESSES]
+
+    def logits(self, path: tuple[int, ...]) -> np.ndarray:
+        """What the draft expects after a path: (1, tokens that its head is for), till fed again."""
+        held = self._held(path)
+        self._model.truncate(held)
+        drafted = [*self._text[held:], *path[1 + max(0, held - len(self._text)) :]]
+        self._agreed = min(len(self._text), held + len(drafted))
+        return self._model.feed(drafted)
 
     def _held(self, path: tuple[int, ...]) -> int:
         """Tokens of text and path that the draft holds, the last one left out: it is fed anew."""

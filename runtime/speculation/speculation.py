@@ -3,6 +3,7 @@
 from types import ModuleType
 
 from slipstream.runtime.errors import OptionError
+from slipstream.runtime.sampling import Sampler, SamplingOptions
 from slipstream.runtime.speculation.draft_model import DraftModel
 from slipstream.runtime.speculation.drafter import Drafter
 from slipstream.runtime.speculation.model_drafter import ModelDrafter
@@ -13,6 +14,8 @@ from slipstream.runtime.speculation.token_recycling import TokenRecycling
 OFF = "off"
 MODEL = "model"
 DRAFTERS = ("ngram", "recycling", MODEL)
+MATCH = "match"
+ACCEPTANCES = (MATCH, "rejection", "spectr")
 
 
 def drafter_names(speculate: str) -> tuple[str, ...]:
@@ -40,23 +43,52 @@ class Speculation:
         ops: ModuleType,
         vocab_size: int,
         draft_model: DraftModel | None = None,
+        acceptance: str = MATCH,
     ) -> None:
-        """ops, vocab_size : of the target"""
+        """ops, vocab_size : of the target; acceptance : one of ACCEPTANCES"""
         self._names = names
         self._model = ModelDrafter(draft_model, vocab_size) if draft_model is not None else None
+        self._acceptance = acceptance
+        self._vocab_size = vocab_size
         self._state = SpeculationState(ops)
         self._recycling = TokenRecycling(vocab_size) if "recycling" in names else None
 
-    def speculator(self) -> Speculator | None:
-        """For a new request; None where speculation is off."""
+    def sampler(self, options: SamplingOptions, seed: int) -> Sampler:
+        """For a new request: one that accepts by the policy, where a draft model is to draw.
+
+        Raises OptionError as `Sampler` does.
+        """
+        if not self._draws(options):
+            return Sampler(options, seed=seed, vocab_size=self._vocab_size)
+        from slipstream.runtime.speculation.acceptance import POLICIES
+        from slipstream.runtime.speculation.accepting_sampler import AcceptingSampler
+
+        policy = POLICIES[self._acceptance]
+        return AcceptingSampler(options, policy, seed=seed, vocab_size=self._vocab_size)
+
+    def speculator(self, sampler: Sampler) -> Speculator | None:
+        """For the request of a sampler made here; None where speculation is off."""
         drafters: list[Drafter] = []
         if "ngram" in self._names:
             drafters.append(NgramLookup())
         if self._recycling is not None:
             drafters.append(self._recycling)
         if self._model is not None:
-            drafters.append(self._model)
+            drafters.append(self._model_drafter(self._model, sampler))
         return Speculator(drafters, self._state) if drafters else None
+
+    def _draws(self, options: SamplingOptions) -> bool:
+        """Whether a draft model draws its guesses, for a policy that accepts such."""
+        return self._acceptance != MATCH and self._model is not None and not options.is_greedy
+
+    def _model_drafter(self, model: ModelDrafter, sampler: Sampler) -> Drafter:
+        if not self._draws(sampler.options):
+            return model
+        from slipstream.runtime.speculation.accepting_sampler import AcceptingSampler
+        from slipstream.runtime.speculation.sampled_drafter import SampledDrafter
+
+        assert isinstance(sampler, AcceptingSampler)
+        return SampledDrafter(model, sampler)
 
     def close(self) -> None:
         """Let go of the draft model and of what was learned; requests go on without drafts."""
