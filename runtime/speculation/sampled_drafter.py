@@ -20,6 +20,7 @@ class SampledDrafter(CostlyDrafter):
 
     def __init__(self, model: ModelDrafter, sampler: AcceptingSampler) -> None:
         super().__init__()
+        self.savings = model.savings
         self._model = model
         self._sampler = sampler
         self._text: Sequence[int] = ()
