@@ -1,6 +1,7 @@
 """The drafters of a loaded model, and a speculator for each request."""
 
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.speculation.draft_model import DraftModel
@@ -9,6 +10,9 @@ from slipstream.runtime.speculation.model_drafter import ModelDrafter
 from slipstream.runtime.speculation.ngram_lookup import NgramLookup
 from slipstream.runtime.speculation.speculator import SpeculationState, Speculator
 from slipstream.runtime.speculation.token_recycling import TokenRecycling
+
+if TYPE_CHECKING:
+    from slipstream.runtime.speculation.device_thread import DeviceThread
 
 OFF = "off"
 MODEL = "model"
@@ -40,10 +44,15 @@ class Speculation:
         ops: ModuleType,
         vocab_size: int,
         draft_model: DraftModel | None = None,
+        *,
+        overlap: bool = False,
     ) -> None:
-        """ops, vocab_size : of the target"""
+        """ops, vocab_size : of the target
+        overlap         : whether the draft model goes on while the target verifies
+        """
         self._names = names
         self._model = ModelDrafter(draft_model, vocab_size) if draft_model is not None else None
+        self._thread = _device_thread() if draft_model is not None and overlap else None
         self._state = SpeculationState(ops)
         self._recycling = TokenRecycling(vocab_size) if "recycling" in names else None
 
@@ -55,10 +64,25 @@ class Speculation:
         if self._recycling is not None:
             drafters.append(self._recycling)
         if self._model is not None:
-            drafters.append(self._model)
+            drafters.append(self._way_to(self._model))
         return Speculator(drafters, self._state) if drafters else None
 
     def close(self) -> None:
         """Let go of the draft model and of what was learned; requests go on without drafts."""
+        if self._thread is not None:
+            self._thread.close()
         self._names = ()
-        self._model = self._recycling = None
+        self._model = self._thread = self._recycling = None
+
+    def _way_to(self, model: ModelDrafter) -> Drafter:
+        if self._thread is None:
+            return model
+        from slipstream.runtime.speculation.draft_ahead import DraftAhead
+
+        return DraftAhead(model, self._thread)
+
+
+def _device_thread() -> "DeviceThread":
+    from slipstream.runtime.speculation.device_thread import DeviceThread
+
+    return DeviceThread()
