@@ -18,7 +18,9 @@ from slipstream.runtime.errors import EngineError
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.loading import plan_model
 from slipstream.runtime.options import Options
-from slipstream.runtime.speculation.speculation import Speculation
+from slipstream.runtime.speculation import ROOT, DraftTree, Guess, Speculation
+from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
+from slipstream.runtime.speculation.draft_ends import chances_of, ends_of
 from support.scripted_model import wait_until
 from support.slow_devices import SlowDevice, slow_device
 from support.tiny_gguf import write_tiny_model
@@ -271,3 +273,21 @@ def test_callers_beside_each_other(models: dict[str, Path], devices: dict[str, S
                     )
                 )
                 assert list(map(shown, got)) == list(map(shown, want))
+
+
+def test_what_comes_next_is_sought_where_the_target_may_stop() -> None:
+    rates = AcceptanceRates()
+    tree = DraftTree(tokens=(5, 6, 7), parents=(ROOT, 0, ROOT))
+    ends = ends_of(1, tree, (0.8, 0.6, 0.1))
+    assert [(end.path, set(end.refused)) for end in ends] == [
+        ((1,), {5, 7}),
+        ((1, 5), {6}),
+        ((1, 5, 6), set()),
+        ((1, 7), set()),
+    ]
+    assert [end.chance for end in ends] == pytest.approx([0.1, 0.2, 0.6, 0.1])
+    guesses = [Guess(5, ("a", 0), 0.5), Guess(8, ("a", 1), 0.3), Guess(9, ("a", 2), 0.1)]
+    assert dict(chances_of(guesses, frozenset(), rates)) == pytest.approx({5: 0.5, 8: 0.3, 9: 0.1})
+    assert dict(chances_of(guesses, ends[0].refused, rates)) == pytest.approx({8: 0.6, 9: 0.2})
+    sure = [guesses[0]._replace(prior=1.0), guesses[1]._replace(prior=0.0)]
+    assert chances_of(sure, ends[0].refused, rates) == []

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import count
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
 from slipstream.runtime.speculation.device_thread import DeviceThread
+from slipstream.runtime.speculation.draft_ends import DraftEnd, chances_of, ends_of
 from slipstream.runtime.speculation.draft_model import MOST_TIMED_ROWS
-from slipstream.runtime.speculation.draft_tree import ROOT, DraftTree
+from slipstream.runtime.speculation.draft_tree import DraftTree
 from slipstream.runtime.speculation.drafter import CostlyDrafter, Guess
 from slipstream.runtime.speculation.model_drafter import ModelDrafter
 from slipstream.runtime.speculation.speculation_stats import SpeculationStats
@@ -41,19 +42,6 @@ class _Place:
         for token in path:
             place = place.after.setdefault(token, _Place())
         return place
-
-
-class _End(NamedTuple):
-    """Where the target may stop accepting a draft, and go on with a token of its own.
-
-    path    : from the text's last token down
-    chance  : that it stops there
-    refused : drafted tokens that it then is not
-    """
-
-    path: _Path
-    chance: float
-    refused: frozenset[int]
 
 
 class DraftAhead(CostlyDrafter):
@@ -89,7 +77,8 @@ class DraftAhead(CostlyDrafter):
         step_s: Callable[[int], float],
     ) -> bool:
         """As `CostlyDrafter.catch_up`; the work is done beside the target's steps."""
-        self._raise_failure()
+        if self._failure is not None:
+            raise self._failure
         if len(text) - self._agreed <= MOST_TIMED_ROWS:
             return True
         if self._catching_up is None or self._catching_up.done():
@@ -129,7 +118,7 @@ class DraftAhead(CostlyDrafter):
     def draft_ahead(
         self, tree: DraftTree, values: Sequence[float], max_tokens: int, rates: AcceptanceRates
     ) -> None:
-        ends = _ends(self._text[self._length - 1], tree, values)
+        ends = ends_of(self._text[self._length - 1], tree, values)
         farthest = min(max_tokens + 1, _FARTHEST + max(len(end.path) for end in ends))
         steps = self._steps(self._text, self._length, self._place, ends, farthest, rates)
         self._thread.work_ahead(steps)
@@ -164,7 +153,7 @@ class DraftAhead(CostlyDrafter):
         text: Sequence[int],
         length: int,
         start: _Place,
-        ends: list[_End],
+        ends: list[DraftEnd],
         farthest: int,
         rates: AcceptanceRates,
     ) -> Iterator[None]:
@@ -173,7 +162,11 @@ class DraftAhead(CostlyDrafter):
         farthest : tokens of the longest path, its first included
         """
         order = count()
-        heap = [(-end.chance, next(order), end.path, end.refused) for end in ends]
+        heap = [
+            (-end.chance, next(order), end.path, end.refused)
+            for end in ends
+            if end.chance >= _LEAST_CHANCE
+        ]
         heapq.heapify(heap)
         try:
             while heap:
@@ -182,41 +175,9 @@ class DraftAhead(CostlyDrafter):
                 if place.guesses is None:
                     self._ask(text, length, path, place)
                     yield
-                for token, rate in _others(place.guesses or [], refused, rates):
+                for token, rate in chances_of(place.guesses or [], refused, rates):
                     chance = -minus_chance * rate
                     if chance >= _LEAST_CHANCE and len(path) < farthest:
                         heapq.heappush(heap, (-chance, next(order), (*path, token), frozenset()))
         except Exception as error:
             self._failure = error
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-
-def _ends(last: int, tree: DraftTree, values: Sequence[float]) -> list[_End]:
-    """Where the target may stop accepting a draft.
-
-    last   : token of the text
-    values : of the nodes: the chance of each that it is accepted
-    """
-    paths: list[_Path] = [(last,)]
-    chances = [1.0]
-    for token, parent, value in zip(tree.tokens, tree.parents, values, strict=True):
-        paths.append((*paths[parent + 1], token))
-        chances.append(value)
-        chances[parent + 1] -= value
-    return [
-        _End(path, chance, frozenset(tree.children.get(row + ROOT, ())))
-        for row, (path, chance) in enumerate(zip(paths, chances, strict=True))
-    ]
-
-
-def _others(
-    guesses: list[Guess], refused: frozenset[int], rates: AcceptanceRates
-) -> list[tuple[int, float]]:
-    """Guesses that were not refused, and the chance of each, given that the others were."""
-    chances = {guess.token: rates.rate(guess.kind, guess.prior) for guess in guesses}
-    left = 1.0 - sum(chances.pop(token, 0.0) for token in refused)
-    scale = max(left, sum(chances.values()))
-    return [(token, chance / scale) for token, chance in chances.items() if chance > 0.0]
