@@ -16,23 +16,27 @@ BACKENDS = {
     "reference": "slipstream.cpu_kernels.reference",
 }
 
-_COMPUTE_LOCK = threading.Lock()
+_COMPUTE_LOCKS: dict[str, threading.Lock] = {}  # by device
 if hasattr(os, "register_at_fork"):  # else a child would wait for a step that nobody runs there
-    os.register_at_fork(after_in_child=_COMPUTE_LOCK._at_fork_reinit)  # type: ignore[attr-defined]
+    os.register_at_fork(after_in_child=_COMPUTE_LOCKS.clear)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """A backend in use and why it was chosen; `ops` has the functions."""
+    """A backend in use and why it was chosen; `ops` has the functions.
+
+    device : that computes them; those of another device may compute at the same time
+    """
 
     name: str
+    device: str
     ops: ModuleType
     reason: str
 
     @contextmanager
     def computing(self, num_threads: int) -> Iterator[None]:
-        """Compute with all these threads; the models of one process take turns."""
-        with _COMPUTE_LOCK:
+        """Compute with all these threads; the models on one device take turns."""
+        with _COMPUTE_LOCKS.setdefault(self.device, threading.Lock()):
             self.ops.set_num_threads(num_threads)
             yield
 
@@ -56,4 +60,4 @@ def load_backend(name: str = "auto") -> Backend:
     if name == "auto":
         instructions = ops.chosen_instruction_set()
         reason = f"kernels compiled for this CPU ({instructions}); this version has none for GPUs"
-    return Backend(name=chosen, ops=ops, reason=reason)
+    return Backend(name=chosen, device=ops.DEVICE, ops=ops, reason=reason)

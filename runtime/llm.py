@@ -87,13 +87,22 @@ class LLM:
         *,
         progress: Progress | None = None,
         backend: str = "auto",
+        draft_backend: str | None = None,
     ) -> Self:
         """As `LLM(...)`, for programs that show progress or choose the backend themselves.
 
-        progress : called with (stage, done, total) while kernels compile and weights load
+        progress      : called with (stage, done, total) while kernels compile and weights load
+        draft_backend : of the model that drafts; None for the same one
         """
         llm = cls.__new__(cls)
-        llm._start(load(model, options, backend_name=backend, progress=progress), options)
+        loaded = load(
+            model,
+            options,
+            backend_name=backend,
+            draft_backend_name=draft_backend,
+            progress=progress,
+        )
+        llm._start(loaded, options)
         return llm
 
     def _start(self, loaded: Loaded, options: Options) -> None:

@@ -18,7 +18,7 @@ from slipstream.runtime.kv_cache import KVCache, pages_for
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.models import ModelConfig, load_model, read_model_config
 from slipstream.runtime.options import KV_DTYPES, Options
-from slipstream.runtime.planning import DRAFT_HEAD_ROWS, DRAFT_KV, plan_for
+from slipstream.runtime.planning import DRAFT_HEAD_ROWS, DRAFT_KV, overlaps, plan_for
 from slipstream.runtime.speculation import DraftModel, Speculation
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
 
@@ -39,13 +39,20 @@ class Loaded:
     load_s: float
 
 
-def plan_model(model: str | Path, options: Options, backend_name: str = "auto") -> Plan:
+def plan_model(
+    model: str | Path,
+    options: Options,
+    backend_name: str = "auto",
+    draft_backend_name: str | None = None,
+) -> Plan:
     """What would be decided for a model here; reads the file's header, loads nothing.
 
     Raises as `load` does.
     """
     with ModelFile.open(resolve(model)) as file, chosen_draft(file, options) as draft:
-        return plan_for(file, read_model_config(file), options, load_backend(backend_name), draft)
+        backend = load_backend(backend_name)
+        draft_backend = load_backend(draft_backend_name or backend_name)
+        return plan_for(file, read_model_config(file), options, backend, draft, draft_backend)
 
 
 def load(
@@ -53,15 +60,17 @@ def load(
     options: Options,
     *,
     backend_name: str = "auto",
+    draft_backend_name: str | None = None,
     progress: Progress | None = None,
 ) -> Loaded:
     """Open, check, plan and load a model, and start its engine.
 
-    model : a catalogue name, a path, or hf:org/repo:file.gguf; it must be on this machine
+    model              : a catalogue name, a path, or hf:org/repo:file.gguf, on this machine
+    draft_backend_name : of the model that drafts; None for the same one
     Raises CatalogueError, CheckpointError, UnsupportedError, OptionError, MemoryBudgetError.
     """
     try:
-        return _load(model, options, backend_name, progress)
+        return _load(model, options, backend_name, draft_backend_name or backend_name, progress)
     except MemoryBudgetError:
         raise
     except MemoryError as error:
@@ -72,14 +81,19 @@ def load(
 
 
 def _load(
-    model: str | Path, options: Options, backend_name: str, progress: Progress | None
+    model: str | Path,
+    options: Options,
+    backend_name: str,
+    draft_backend_name: str,
+    progress: Progress | None,
 ) -> Loaded:
     start = time.perf_counter()
     path = resolve(model)
     with ModelFile.open(path) as file, chosen_draft(file, options) as draft:
         config = read_model_config(file)
         backend = load_backend(backend_name)
-        plan = plan_for(file, config, options, backend, draft)
+        draft_backend = load_backend(draft_backend_name)
+        plan = plan_for(file, config, options, backend, draft, draft_backend)
         with backend.computing(plan.threads), ThreadPoolExecutor(1) as beside:
             _prepare(file, backend, progress)
             # Reading a vocabulary takes a core meanwhile.
@@ -88,7 +102,7 @@ def _load(
             pending.add_done_callback(lambda _: backend.ops.set_num_threads(plan.threads))
             weights = load_model(file, config, backend, _stage(progress, "loading weights"))
             tokenizer, chat_template = pending.result()
-        draft_model = _load_draft(draft, tokenizer, backend, plan, progress)
+        draft_model = _load_draft(draft, tokenizer, draft_backend, plan, progress)
     # Whole pages for each sequence: else fewer of them fit than the plan says.
     num_tokens = plan.num_sequences * pages_for(plan.context) * PAGE_SIZE
     cache = _cache_for(config, num_tokens, KV_DTYPES[plan.kv])
@@ -100,7 +114,12 @@ def _load(
         plan=plan,
         engine=Engine(weights, cache, backend, threads=plan.threads),
         speculation=Speculation(
-            draft.names, backend.ops, tokenizer.vocab_size, draft_model, options.acceptance
+            draft.names,
+            backend.ops,
+            tokenizer.vocab_size,
+            draft_model,
+            acceptance=options.acceptance,
+            overlap=overlaps(backend.device, draft_backend.device, options.acceptance),
         ),
         load_s=time.perf_counter() - start,
     )

@@ -15,6 +15,7 @@ from slipstream.runtime.engine import LARGEST_CHUNK, Scoring
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
 from slipstream.runtime.models import ModelConfig, head_name
 from slipstream.runtime.options import DEFAULT_KV, KV_DTYPES, Options
+from slipstream.runtime.speculation import MATCH, OFF
 
 DRAFT_KV = "f16"
 # A draft gives logits of the first tokens of its vocabulary only. Merges are ordered by how often
@@ -23,9 +24,14 @@ DRAFT_HEAD_ROWS = 1 << 16
 
 
 def plan_for(
-    file: ModelFile, config: ModelConfig, options: Options, backend: Backend, draft: Draft
+    file: ModelFile,
+    config: ModelConfig,
+    options: Options,
+    backend: Backend,
+    draft: Draft,
+    draft_backend: Backend,
 ) -> Plan:
-    """How the model, and the one that drafts for it, are run here.
+    """How the model, and the one that drafts for it on a backend of its own, are run here.
 
     Raises OptionError, and MemoryBudgetError before anything is loaded that would not fit.
     """
@@ -34,10 +40,12 @@ def plan_for(
     machine = replace(machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine))
     kv = _choose_kv(config, options)
     footprint = _footprint(file, config, backend, KV_DTYPES[str(kv.value)])
+    speculation = draft.decisions
     if draft.file is not None and draft.config is not None:
         kv_dtype = KV_DTYPES[DRAFT_KV]
-        own = _footprint(draft.file, draft.config, backend, kv_dtype, DRAFT_HEAD_ROWS)
+        own = _footprint(draft.file, draft.config, draft_backend, kv_dtype, DRAFT_HEAD_ROWS)
         footprint = replace(footprint, draft=own)
+        speculation = (*speculation, _overlap(backend.device, draft_backend.device, options))
     try:
         return plan_cpu(
             footprint,
@@ -46,12 +54,30 @@ def plan_for(
             context=options.context,
             backend=Decision(what="backend", value=backend.name, why=backend.reason),
             kv=kv,
-            speculation=draft.decisions,
+            speculation=speculation,
         )
     except PlanOptionError as error:
         raise OptionError(str(error)) from error
     except PlanMemoryError as error:
         raise MemoryBudgetError(str(error)) from error
+
+
+def overlaps(device: str, draft_device: str, acceptance: str) -> bool:
+    """Whether a draft model goes on drafting while the target verifies, each on its device.
+
+    Not for tokens that it draws: which of them are used must not depend on who is faster.
+    """
+    return device != draft_device and acceptance == MATCH
+
+
+def _overlap(device: str, draft_device: str, options: Options) -> Decision:
+    if overlaps(device, draft_device, options.acceptance):
+        why = f"the draft goes on on {draft_device} while {device} verifies"
+        return Decision(what="overlap", value="on", why=why)
+    why = f"draft and target share {device}, so they take turns"
+    if device != draft_device:
+        why = f"acceptance {options.acceptance} lets the draft draw tokens, one place at a time"
+    return Decision(what="overlap", value=OFF, why=why)
 
 
 def _choose_kv(config: ModelConfig, options: Options) -> Decision:

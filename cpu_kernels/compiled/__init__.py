@@ -12,7 +12,10 @@ from slipstream.cpu_kernels.compiled.top_k import top_k
 from slipstream.cpu_kernels.compiled.weight import Weight, pack_weight, stack_weights, weight_bytes
 from slipstream.cpu_kernels.reference.dequantize import dequantize
 
+DEVICE = "cpu"  # that computes these ops
+
 __all__ = [
+    "DEVICE",
     "Weight",
     "attention",
     "capture",

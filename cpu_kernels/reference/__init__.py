@@ -12,7 +12,10 @@ from slipstream.cpu_kernels.reference.rotate_and_store import rotate_and_store
 from slipstream.cpu_kernels.reference.top_k import top_k
 from slipstream.cpu_kernels.reference.weight import Weight, pack_weight, stack_weights, weight_bytes
 
+DEVICE = "cpu"  # that computes these ops
+
 __all__ = [
+    "DEVICE",
     "Weight",
     "attention",
     "dequantize",

@@ -123,7 +123,7 @@ class Generation(Job):
     def fail(self, error: BaseException) -> None:
         self.finished = True
         self.events.put(error)
-        self._speculator = None
+        self._end_drafts()
 
     def cancel(self) -> None:
         self._finish("cancelled")
@@ -156,6 +156,11 @@ class Generation(Job):
             self._put(self._stop.push(self._decoder.flush()) + self._stop.flush())
         self.finished = True
         self.events.put(self._completion(reason))
+        self._end_drafts()
+
+    def _end_drafts(self) -> None:
+        if self._speculator is not None:
+            self._speculator.end()
         self._speculator = None  # who keeps an ended generation should not keep a draft model
 
     def _completion(self, reason: FinishReason) -> Completion:

@@ -6,7 +6,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
+from slipstream.runtime.speculation.draft_tree import DraftTree
 from slipstream.runtime.speculation.savings import Savings
+from slipstream.runtime.speculation.speculation_stats import SpeculationStats
 
 
 class Guess(NamedTuple):
@@ -50,6 +53,13 @@ class Drafter(ABC):
         logits    : (M, k) float32, theirs
         """
 
+    def end(self) -> None:  # noqa: B027
+        """The request that was drafted for is over."""
+
+    def stats(self) -> SpeculationStats:
+        """What there is to say of a request's drafts beside what is counted of all."""
+        return {}
+
 
 class CostlyDrafter(Drafter):
     """A drafter whose guesses take time that they must be worth.
@@ -84,4 +94,14 @@ class CostlyDrafter(Drafter):
         tokens_left : to come at most
         rate        : share of first guesses that are right
         step_s      : seconds that a step of the target takes, by its rows
+        """
+
+    def draft_ahead(
+        self, tree: DraftTree, values: Sequence[float], max_tokens: int, rates: AcceptanceRates
+    ) -> None:
+        """The target begins to verify a tree: what comes next may be drafted meanwhile.
+
+        values     : of the nodes: the chance of each that it is accepted
+        max_tokens : that a path may have
+        rates      : of guesses that came true; another thread may read them at any time
         """

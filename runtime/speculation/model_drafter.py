@@ -34,11 +34,25 @@ class ModelDrafter(CostlyDrafter):
         self._model = model
         self._vocab_size = vocab_size
         self._text: Sequence[int] = ()
-        self._agreed = 0  # tokens of the text that the draft holds
+        self._length = 0  # of the text; tokens may since have come to it
+        self.agreed = 0  # tokens of the text that the draft holds
         self._row_s = 0.0  # of catching up
 
     def begin(self, text: Sequence[int]) -> None:
-        self._find_agreement(text)
+        self.follow(text, len(text))
+
+    def follow(self, text: Sequence[int], length: int) -> None:
+        """As `begin` for the first `length` tokens of a text, to which some may come meanwhile.
+
+        Finds how much of it the draft holds: what it held of this one, or a prefix of another.
+        """
+        held = self._model.tokens
+        same = 0 if text is not self._text else min(self.agreed, len(held))
+        self._text, self._length = text, length
+        most = min(len(held), length)
+        while same < most and held[same] == text[same]:
+            same += 1
+        self.agreed = min(same, length)
 
     def catch_up(
         self,
@@ -47,25 +61,25 @@ class ModelDrafter(CostlyDrafter):
         rate: float,
         step_s: Callable[[int], float],
     ) -> bool:
-        self._find_agreement(text)
-        lag = len(text) - self._agreed
+        self.begin(text)
+        lag = self._length - self.agreed
         if lag <= MOST_TIMED_ROWS:
             return True
         saved_s = self.savings.for_each_token_s(self._saved_s(rate, step_s), step_s(1))
         if min(tokens_left, _HORIZON) * saved_s <= lag * self._row_s:
             return False
-        self._model.truncate(self._agreed)
-        chunk = text[self._agreed : self._agreed + min(_CHUNK, lag - 1)]
+        self._model.truncate(self.agreed)
+        chunk = text[self.agreed : self.agreed + min(_CHUNK, lag - 1)]
         self._model.feed(chunk)
         self._row_s = self._model.fed_s / len(chunk)
-        self._agreed += len(chunk)
+        self.agreed += len(chunk)
         return lag - len(chunk) <= MOST_TIMED_ROWS
 
     def price_s(self, path: tuple[int, ...]) -> float | None:
         costs = self._model.costs
         if not costs.known:
             return None
-        rows = len(self._text) + len(path) - 1 - self._held(path)
+        rows = self._length + len(path) - 1 - self._held(path)
         return costs.seconds(min(rows, MOST_TIMED_ROWS))
 
     def guesses(self, path: tuple[int, ...], state: None) -> list[Guess]:
@@ -84,15 +98,16 @@ class ModelDrafter(CostlyDrafter):
         """What the draft expects after a path: (1, tokens that its head is for), till fed again."""
         held = self._held(path)
         self._model.truncate(held)
-        drafted = [*self._text[held:], *path[1 + max(0, held - len(self._text)) :]]
-        self._agreed = min(len(self._text), held + len(drafted))
+        length = self._length
+        drafted = [*self._text[held:length], *path[1 + max(0, held - length) :]]
+        self.agreed = min(length, held + len(drafted))
         return self._model.feed(drafted)
 
     def _held(self, path: tuple[int, ...]) -> int:
         """Tokens of text and path that the draft holds, the last one left out: it is fed anew."""
-        length = len(self._text)
-        if self._agreed < length or len(path) == 1:
-            return min(self._agreed, length - 1)
+        length = self._length
+        if self.agreed < length or len(path) == 1:
+            return min(self.agreed, length - 1)
         held, drafted = self._model.tokens, path[1:]
         same = 0
         while (
@@ -102,16 +117,6 @@ class ModelDrafter(CostlyDrafter):
         ):
             same += 1
         return length + same
-
-    def _find_agreement(self, text: Sequence[int]) -> None:
-        """How much of a text the draft holds: what it held of this one, or a prefix of another."""
-        held = self._model.tokens
-        same = 0 if text is not self._text else min(self._agreed, len(held))
-        self._text = text
-        most = min(len(held), len(text))
-        while same < most and held[same] == text[same]:
-            same += 1
-        self._agreed = same
 
     def _saved_s(self, rate: float, step_s: Callable[[int], float]) -> float:
         """Seconds that drafting would save for each token, were there no other drafters."""

@@ -1,6 +1,7 @@
 """The drafters of a loaded model, and a speculator for each request."""
 
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.sampling import Sampler, SamplingOptions
@@ -10,6 +11,9 @@ from slipstream.runtime.speculation.model_drafter import ModelDrafter
 from slipstream.runtime.speculation.ngram_lookup import NgramLookup
 from slipstream.runtime.speculation.speculator import SpeculationState, Speculator
 from slipstream.runtime.speculation.token_recycling import TokenRecycling
+
+if TYPE_CHECKING:
+    from slipstream.runtime.speculation.device_thread import DeviceThread
 
 OFF = "off"
 MODEL = "model"
@@ -43,11 +47,17 @@ class Speculation:
         ops: ModuleType,
         vocab_size: int,
         draft_model: DraftModel | None = None,
+        *,
         acceptance: str = MATCH,
+        overlap: bool = False,
     ) -> None:
-        """ops, vocab_size : of the target; acceptance : one of ACCEPTANCES"""
+        """ops, vocab_size : of the target
+        acceptance      : one of ACCEPTANCES
+        overlap         : whether the draft model goes on while the target verifies; with MATCH only
+        """
         self._names = names
         self._model = ModelDrafter(draft_model, vocab_size) if draft_model is not None else None
+        self._thread = _device_thread() if draft_model is not None and overlap else None
         self._acceptance = acceptance
         self._vocab_size = vocab_size
         self._state = SpeculationState(ops)
@@ -82,15 +92,27 @@ class Speculation:
         return self._acceptance != MATCH and self._model is not None and not options.is_greedy
 
     def _model_drafter(self, model: ModelDrafter, sampler: Sampler) -> Drafter:
-        if not self._draws(sampler.options):
-            return model
-        from slipstream.runtime.speculation.accepting_sampler import AcceptingSampler
-        from slipstream.runtime.speculation.sampled_drafter import SampledDrafter
+        if self._draws(sampler.options):
+            from slipstream.runtime.speculation.accepting_sampler import AcceptingSampler
+            from slipstream.runtime.speculation.sampled_drafter import SampledDrafter
 
-        assert isinstance(sampler, AcceptingSampler)
-        return SampledDrafter(model, sampler)
+            assert isinstance(sampler, AcceptingSampler)
+            return SampledDrafter(model, sampler)
+        if self._thread is None:
+            return model
+        from slipstream.runtime.speculation.draft_ahead import DraftAhead
+
+        return DraftAhead(model, self._thread)
 
     def close(self) -> None:
         """Let go of the draft model and of what was learned; requests go on without drafts."""
+        if self._thread is not None:
+            self._thread.close()
         self._names = ()
-        self._model = self._recycling = None
+        self._model = self._thread = self._recycling = None
+
+
+def _device_thread() -> "DeviceThread":
+    from slipstream.runtime.speculation.device_thread import DeviceThread
+
+    return DeviceThread()

@@ -88,7 +88,11 @@ class Speculator:
         self._pauses.drafted(size, state.draft_s / state.costs.seconds(1))
         self.num_drafted += size
         self.num_verified += size > 0
-        return growth.tree(size)
+        tree = growth.tree(size)
+        for drafter in drafters:
+            if isinstance(drafter, CostlyDrafter):
+                drafter.draft_ahead(tree, growth.values[:size], max_nodes, state.rates)
+        return tree
 
     def took(self, num_rows: int, seconds: float) -> None:
         """A step of so many rows, this request's alone, took so long."""
@@ -124,12 +128,20 @@ class Speculator:
 
     def stats(self) -> SpeculationStats:
         """For `Completion.stats`."""
-        return {
+        stats: SpeculationStats = {
             "drafted_tokens": self.num_drafted,
             "accepted_tokens": self.num_accepted,
             "verified_drafts": self.num_verified,
             "accepted_by_depth": tuple(self.accepted_by_depth),
         }
+        for drafter in self._drafters:
+            stats |= drafter.stats()
+        return stats
+
+    def end(self) -> None:
+        """The request is over."""
+        for drafter in self._drafters:
+            drafter.end()
 
     def _count_guesses(
         self, growth: TreeGrowth, path: Sequence[int], target: Sequence[int]
