@@ -154,7 +154,6 @@ def rounds(llm: LLM, drafting: SlowDevice) -> list[tuple[float, float]]:
     for _ in range(3):
         before, start = drafting.steps, time.perf_counter()
         done = llm.generate("the and on", max_tokens=40, **endless(llm))
-        assert done.stats["accepted_tokens"] > done.stats["steps"]
         taken = time.perf_counter() - start, (drafting.steps - before) * drafting.step_s
         found.append((taken[0] / done.stats["steps"], taken[1] / done.stats["steps"]))
     return found
@@ -180,13 +179,9 @@ def test_where_the_draft_is_the_slower_a_round_takes_as_long_as_it(
 ) -> None:
     devices[VERIFIES].step_s, devices[DRAFTS].step_s = 0.040, 0.030
     with drafted(models["target"], models["target"]) as llm:
-        taken = []
-        for _ in range(3):
-            start = time.perf_counter()
-            done = llm.generate("the and on", max_tokens=40, **endless(llm))
-            taken.append(time.perf_counter() - start)
-    assert done.stats["steps"] < 30  # of 40 tokens
-    assert min(taken) < 1.25 * 40 * 0.030  # a step of the draft for each token
+        round_s, draft_s = min(rounds(llm, devices[DRAFTS]))
+    assert 0.040 < draft_s < 0.100
+    assert round_s < 1.25 * draft_s
 
 
 class Breaks:
