@@ -120,6 +120,14 @@ def test_the_plan_says_whether_drafts_are_made_beside_the_target(
     with drafted(models["target"], models["other"], draft_backend=VERIFIES) as llm:
         assert "ready_guesses" not in llm.generate("the", max_tokens=5).stats
         assert not draft_threads()
+    drawn = Options(speculate="model", draft=str(models["other"]), acceptance="rejection")
+    plan = plan_model(models["target"], drawn, VERIFIES, DRAFTS)
+    found = next(each for each in plan.decisions if each.what == "overlap")
+    assert (found.value, "rejection" in found.why) == ("off", True)
+    with LLM.open(models["target"], drawn, backend=VERIFIES, draft_backend=DRAFTS) as llm:
+        for temperature in (0, 1):
+            llm.generate("the", max_tokens=5, temperature=temperature, seed=1)
+        assert not draft_threads()
     alone = plan_model(models["target"], Options(), VERIFIES)
     assert "overlap" not in [each.what for each in alone.decisions]
 
@@ -168,7 +176,7 @@ def test_a_round_takes_as_long_as_the_slower_of_draft_and_target(
         round_s, draft_s = min(rounds(llm, devices[DRAFTS]))
         assert round_s < 1.25 * 0.060
         assert 0.060 + draft_s > 1.7 * 0.060
-    monkeypatch.setattr(loading, "overlaps", lambda device, draft_device: False)
+    monkeypatch.setattr(loading, "overlaps", lambda *_: False)
     with drafted(models["target"], models["target"]) as llm:
         for round_s, draft_s in rounds(llm, devices[DRAFTS]):
             assert round_s > 0.95 * (0.060 + draft_s) > 1.25 * 0.060

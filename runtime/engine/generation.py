@@ -64,8 +64,6 @@ class Generation(Job):
         self._steps += 1
         if len(logits) == 0:
             return
-        if not self._first_token_s:
-            self._first_token_s = time.perf_counter()
         fed = self.tokens[-1:]
         token = self._take_next(logits[0])
         if self._speculator is not None:
@@ -102,6 +100,8 @@ class Generation(Job):
 
     def _take_next(self, logits: np.ndarray) -> int:
         """Sample the token after the last one, and append it unless it ends the text."""
+        if not self._sampled:
+            self._first_token_s = time.perf_counter()
         row = logits[: self._sampler.vocab_size]  # some embeddings are padded beyond the tokens
         token = self._sampler.sample(row, self.tokens)
         self._sampled += 1
