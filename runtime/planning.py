@@ -1,6 +1,7 @@
 """What a model file asks of this machine, put before the planner."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from slipstream.cpu_kernels import KV_BLOCK_DIMENSIONS
 from slipstream.offload.bandwidth import measured_read_bandwidth
@@ -16,7 +17,11 @@ from slipstream.runtime.errors import MemoryBudgetError, OptionError
 from slipstream.runtime.models import ModelConfig, head_name
 from slipstream.runtime.options import DEFAULT_KV, KV_DTYPES, Options
 
+if TYPE_CHECKING:
+    from slipstream.runtime.dovetail import DraftFile
+
 DRAFT_KV = "f16"
+DRAFT_CHUNK = 128  # rows of one step of a Dovetail draft
 # A draft gives logits of the first tokens of its vocabulary only. Merges are ordered by how often
 # they were seen, so these are 97 to 99 % of English and code, for half the head's bytes.
 DRAFT_HEAD_ROWS = 1 << 16
@@ -38,6 +43,9 @@ def plan_for(
         kv_dtype = KV_DTYPES[DRAFT_KV]
         own = _footprint(draft.file, draft.config, backend, kv_dtype, DRAFT_HEAD_ROWS)
         footprint = replace(footprint, draft=own)
+    if draft.trained is not None:
+        own = _trained_footprint(draft.trained, file, backend)
+        footprint = replace(footprint, draft=own)
     try:
         return plan_cpu(
             footprint,
@@ -52,6 +60,24 @@ def plan_for(
         raise OptionError(str(error)) from error
     except PlanMemoryError as error:
         raise MemoryBudgetError(str(error)) from error
+
+
+def _trained_footprint(draft: "DraftFile", target: ModelFile, backend: Backend) -> Footprint:
+    """What a Dovetail draft costs, with the rows of the target's head that it scores."""
+    config, num_tokens = draft.config, len(draft.head_tokens)
+    head = target.tensors[head_name(target.tensors)]
+    packed = backend.ops.weight_bytes(head.quant_type, num_tokens, config.hidden_size)
+    for tensor in draft.tensors.values():
+        if len(tensor.shape) == 2:
+            packed += backend.ops.weight_bytes(tensor.quant_type, *tensor.shape)
+    widest = max(config.feed_forward_size, config.hidden_size, num_tokens)
+    return Footprint(
+        weights_bytes=packed,
+        read_bytes_per_token=packed,
+        kv_bytes_per_token=config.blocks().kv_bytes_per_token(KV_DTYPES[DRAFT_KV]),
+        workspace_bytes=4 * DRAFT_CHUNK * 6 * widest,
+        trained_context=config.window,
+    )
 
 
 def _choose_kv(config: ModelConfig, options: Options) -> Decision:

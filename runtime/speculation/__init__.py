@@ -3,11 +3,19 @@
 from slipstream.runtime.speculation.draft_model import DraftModel
 from slipstream.runtime.speculation.draft_tree import EMPTY, ROOT, DraftTree
 from slipstream.runtime.speculation.drafter import CostlyDrafter, Drafter, Guess
-from slipstream.runtime.speculation.speculation import MODEL, OFF, Speculation, drafter_names
+from slipstream.runtime.speculation.speculation import (
+    DOVETAIL,
+    MODEL,
+    OFF,
+    Speculation,
+    drafter_names,
+    drafter_of,
+)
 from slipstream.runtime.speculation.speculation_stats import SpeculationStats
 from slipstream.runtime.speculation.speculator import SpeculationState, Speculator
 
 __all__ = [
+    "DOVETAIL",
     "EMPTY",
     "MODEL",
     "OFF",
@@ -22,4 +30,5 @@ __all__ = [
     "SpeculationStats",
     "Speculator",
     "drafter_names",
+    "drafter_of",
 ]

@@ -25,6 +25,7 @@ class Drafter(ABC):
     """Guesses at a text's continuation, asked node by node."""
 
     name: ClassVar[str]
+    wants_hidden: ClassVar[bool] = False  # whether `observe_hidden` has a use
 
     @abstractmethod
     def begin(self, text: Sequence[int]) -> Any:
@@ -46,6 +47,15 @@ class Drafter(ABC):
 
         likeliest : (M, k) int32, in order
         logits    : (M, k) float32, theirs
+        """
+
+    def observe_hidden(  # noqa: B027
+        self, text: Sequence[int], start: int, hidden: np.ndarray
+    ) -> None:
+        """Learn what the target made of tokens of a text, from `start` on.
+
+        text   : the request's own list, which grows
+        hidden : (T, C) float32, final-normed hidden states, the output head's input
         """
 
 
