@@ -12,7 +12,7 @@ import pytest
 from slipstream.cpu_kernels import QuantType
 from slipstream.runtime.dovetail import DraftFile
 from slipstream.runtime.dovetail.draft_file import write_draft
-from slipstream.runtime.errors import CheckpointError, OptionError
+from slipstream.runtime.errors import CatalogueError, CheckpointError, OptionError
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.options import Options
 from support.tiny_draft import write_tiny_draft
@@ -119,8 +119,10 @@ def test_a_draft_of_another_model(tmp_path: Path, target: Path) -> None:
     write_tiny_model(other, architecture="llama", quant_type=QuantType.Q8_0, seed=9)
     with pytest.raises(OptionError, match=r"draft\.safetensors was trained for tiny llama"):
         LLM(other, draft=str(path))
-    with pytest.raises(CheckpointError, match="is not a file"):
+    with pytest.raises(CatalogueError, match=r"missing\.safetensors"):
         LLM(target, draft=str(tmp_path / "missing.safetensors"))
+    with pytest.raises(CheckpointError, match="is not a file"):
+        DraftFile.open(tmp_path)
 
 
 def test_drafts_and_drafters_that_do_not_meet() -> None:

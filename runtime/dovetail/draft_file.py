@@ -12,7 +12,6 @@ from slipstream.runtime.checkpoint import Tensor
 from slipstream.runtime.dovetail.config import DovetailConfig
 from slipstream.runtime.errors import CheckpointError
 
-SUFFIX = ".safetensors"
 HEAD_TOKENS = "head_tokens"
 
 
