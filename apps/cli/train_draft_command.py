@@ -1,8 +1,6 @@
 """`slipstream train-draft`: train a Dovetail draft for a model."""
 
 import importlib.util
-import shlex
-import sys
 from pathlib import Path
 
 import click
@@ -107,6 +105,9 @@ def train_draft_command(
         raise OptionError(
             "train-draft needs torch, which is not installed: pip install 'slipstream[train]'"
         )
+    import shlex
+    import sys
+
     import torch
 
     from slipstream.apps.cli.loading import open_model

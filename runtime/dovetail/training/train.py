@@ -99,7 +99,8 @@ def _frozen(file: ModelFile, ids: np.ndarray, device: torch.device) -> FrozenTar
         tensor = file.tensors[name]
         return torch.from_numpy(dequantize(tensor.data, tensor.quant_type)).to(device)
 
-    head = values(head_name(file.tensors))
-    rows = torch.from_numpy(ids.astype(np.int64)).to(device)
     embedding = values("token_embd.weight")
+    name = head_name(file.tensors)
+    head = embedding if name == "token_embd.weight" else values(name)
+    rows = torch.from_numpy(ids.astype(np.int64)).to(device)
     return FrozenTarget(embedding=embedding, head=head[rows], whole_head=head)
