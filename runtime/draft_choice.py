@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slipstream.offload.plan import Decision
 from slipstream.runtime.catalogue import CATALOGUE, list_local, resolve
@@ -11,7 +12,10 @@ from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.models import ModelConfig, read_model_config
 from slipstream.runtime.options import Options
-from slipstream.runtime.speculation import MATCH, MODEL, OFF, drafter_names
+from slipstream.runtime.speculation import DOVETAIL, MATCH, MODEL, OFF, drafter_names, drafter_of
+
+if TYPE_CHECKING:
+    from slipstream.runtime.dovetail import DraftFile
 
 # A draft that reads more than this share of what the target reads costs more on the same CPU than
 # it brings: four of its steps for the three tokens that 75 % of right guesses make of them.
@@ -20,11 +24,16 @@ _LARGEST_SHARE = 0.45
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """The drafters of a model, and the file of the one that is a model itself; None without one."""
+    """The drafters of a model, and the file of the one that has one; None without.
+
+    file, config : of a draft that is a model itself
+    trained      : a Dovetail draft
+    """
 
     names: tuple[str, ...]
     file: ModelFile | None
     config: ModelConfig | None
+    trained: "DraftFile | None"
     decisions: tuple[Decision, ...]
 
 
@@ -36,6 +45,10 @@ def chosen_draft(target: ModelFile, options: Options) -> Iterator[Draft]:
     what a draft draws where there is none, and as `ModelFile.open` does.
     """
     names = drafter_names(options.speculate)
+    if options.draft is not None and drafter_of(options.draft) == DOVETAIL:
+        yield _trained(target, names, resolve(options.draft))
+        return
+    names = tuple(name for name in names if name != DOVETAIL)
     wants_model = MODEL in names
     path, why = None, "speculation is off" if not names else "other drafters were asked for"
     if wants_model:
@@ -51,6 +64,16 @@ def chosen_draft(target: ModelFile, options: Options) -> Iterator[Draft]:
         return
     with ModelFile.open(path) as file:
         yield _decided(names, file, read_model_config(file), why)
+
+
+def _trained(target: ModelFile, names: tuple[str, ...], path: Path) -> Draft:
+    """With a Dovetail draft. Raises OptionError for one of another target."""
+    from slipstream.runtime.dovetail import DraftFile
+
+    file = DraftFile.open(path)
+    file.config.check_target(target, read_model_config(target), path)
+    names = tuple(name for name in names if name != MODEL)
+    return _decided(names, None, None, "asked for", file)
 
 
 def _path_of_draft(target: ModelFile, draft: str | None) -> tuple[Path | None, str]:
@@ -74,13 +97,19 @@ def _path_of_draft(target: ModelFile, draft: str | None) -> tuple[Path | None, s
 
 
 def _decided(
-    names: tuple[str, ...], file: ModelFile | None, config: ModelConfig | None, why: str
+    names: tuple[str, ...],
+    file: ModelFile | None,
+    config: ModelConfig | None,
+    why: str,
+    trained: "DraftFile | None" = None,
 ) -> Draft:
     name = "none" if config is None else config.name
+    if trained is not None:
+        name = trained.path.name
     drafters = Decision(
         what="drafters",
         value="+".join(names) or OFF,
         why="the target verifies what they guess, so the text stays its own" if names else why,
     )
     decisions = (drafters, Decision(what="draft", value=name, why=why)) if names else (drafters,)
-    return Draft(names=names, file=file, config=config, decisions=decisions)
+    return Draft(names=names, file=file, config=config, trained=trained, decisions=decisions)

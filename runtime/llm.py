@@ -54,10 +54,12 @@ class LLM:
                     in long contexts; "auto" is f16
         speculate : what guesses at tokens that a step then verifies together: "off", or some of
                     "ngram" (how the text went on before), "recycling" (what the model found likely
-                    before) and "model" (see draft) joined by +; "auto" is all that there are. The
-                    text is the same with any, and no step is spent on guesses that do not pay
-        draft     : a smaller model with the same vocabulary, named like `model`; "auto" takes the
-                    catalogue's for this one, if it is on this machine and small enough to pay
+                    before), "model" and "dovetail" (see draft) joined by +; "auto" is all that
+                    there are. The text is the same with any, and no step is spent on guesses that
+                    do not pay
+        draft     : a smaller model with the same vocabulary, named like `model`, or the
+                    .safetensors file of a Dovetail draft that was trained for it; "auto" takes the
+                    catalogue's model for this one, if it is here and small enough to pay
         acceptance: how sampled drafts of a draft model are verified: "match" samples as without
                     drafts, so a seed has one text; "rejection" and "spectr" let the draft model
                     draw too and accept more of it, with the same distribution of texts

@@ -19,7 +19,7 @@ from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.models import ModelConfig, load_model, read_model_config
 from slipstream.runtime.options import KV_DTYPES, Options
 from slipstream.runtime.planning import DRAFT_HEAD_ROWS, DRAFT_KV, overlaps, plan_for
-from slipstream.runtime.speculation import DraftModel, Speculation
+from slipstream.runtime.speculation import CostlyDrafter, DraftModel, Speculation
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
@@ -103,6 +103,7 @@ def _load(
             weights = load_model(file, config, backend, _stage(progress, "loading weights"))
             tokenizer, chat_template = pending.result()
         draft_model = _load_draft(draft, tokenizer, draft_backend, plan, progress)
+        dovetail = _load_trained(draft, file, tokenizer, backend, plan)
     # Whole pages for each sequence: else fewer of them fit than the plan says.
     num_tokens = plan.num_sequences * pages_for(plan.context) * PAGE_SIZE
     cache = _cache_for(config, num_tokens, KV_DTYPES[plan.kv])
@@ -118,6 +119,7 @@ def _load(
             backend.ops,
             tokenizer.vocab_size,
             draft_model,
+            dovetail,
             acceptance=options.acceptance,
             overlap=overlaps(backend.device, draft_backend.device, options.acceptance),
         ),
@@ -163,6 +165,22 @@ def _load_draft(
     return DraftModel(
         weights, cache, backend, threads=plan.threads, vocab_size=tokenizer.vocab_size
     )
+
+
+def _load_trained(
+    draft: Draft, target: ModelFile, tokenizer: Tokenizer, backend: Backend, plan: Plan
+) -> CostlyDrafter | None:
+    """The Dovetail draft, if there is one."""
+    if draft.trained is None:
+        return None
+    from slipstream.runtime.dovetail.dovetail_drafter import DovetailDrafter
+    from slipstream.runtime.dovetail.draft import Draft as DovetailDraft
+
+    num_tokens = pages_for(plan.context) * PAGE_SIZE
+    loaded = DovetailDraft(
+        draft.trained, target, backend, threads=plan.threads, num_tokens=num_tokens
+    )
+    return DovetailDrafter(loaded, tokenizer.vocab_size, draft.trained.config.window)
 
 
 def _check_same_tokens(path: Path, draft: Tokenizer, target: Tokenizer) -> None:

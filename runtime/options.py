@@ -4,7 +4,14 @@ from dataclasses import dataclass
 
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.number_rule import SEED, NumberRule
-from slipstream.runtime.speculation import ACCEPTANCES, MATCH, MODEL, drafter_names
+from slipstream.runtime.speculation import (
+    ACCEPTANCES,
+    DOVETAIL,
+    MATCH,
+    MODEL,
+    drafter_names,
+    drafter_of,
+)
 
 # By the names that users know them by. q8_0 takes 53 % of the bytes of f16.
 KV_DTYPES = {"f16": "float16", "q8_0": "int8"}
@@ -54,15 +61,23 @@ class Options:
 
     def _check_drafters(self) -> None:
         names = drafter_names(self.speculate)
-        if self.draft not in (None, "auto") and MODEL not in names:
+        user = None if self.draft in (None, "auto") else drafter_of(str(self.draft))
+        if user is not None and user not in names:
             raise OptionError(
                 f"draft: {self.draft} would not be used with speculate={self.speculate!r}; leave "
-                f"out one of them, or add {MODEL} to the drafters"
+                f"out one of them, or add {user} to the drafters"
             )
-        if self.draft is None and self.speculate != "auto" and MODEL in names:
+        if self.speculate == "auto":
+            return
+        if MODEL in names and (self.draft is None or user == DOVETAIL):
             raise OptionError(
                 f"speculate: the drafter {MODEL!r} needs a model: name one as draft, or give "
                 "draft='auto'"
+            )
+        if DOVETAIL in names and user != DOVETAIL:
+            raise OptionError(
+                f"speculate: the drafter {DOVETAIL!r} needs a draft that was trained for the "
+                "model: name its .safetensors file as draft"
             )
 
     def _check_acceptance(self) -> None:
@@ -72,7 +87,8 @@ class Options:
             )
         if self.acceptance == MATCH:
             return
-        if self.draft is None or MODEL not in drafter_names(self.speculate):
+        names = drafter_names(self.speculate)
+        if self.draft is None or drafter_of(self.draft) != MODEL or MODEL not in names:
             raise OptionError(
                 f"acceptance: {self.acceptance} is for tokens that a draft model draws, but draft="
                 f"{self.draft!r} with speculate={self.speculate!r} has none; name one as draft, or "

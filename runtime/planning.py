@@ -1,6 +1,7 @@
 """What a model file asks of this machine, put before the planner."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from slipstream.cpu_kernels import KV_BLOCK_DIMENSIONS
 from slipstream.offload.bandwidth import measured_read_bandwidth
@@ -17,7 +18,11 @@ from slipstream.runtime.models import ModelConfig, head_name
 from slipstream.runtime.options import DEFAULT_KV, KV_DTYPES, Options
 from slipstream.runtime.speculation import MATCH, OFF
 
+if TYPE_CHECKING:
+    from slipstream.runtime.dovetail import DraftFile
+
 DRAFT_KV = "f16"
+DRAFT_CHUNK = 128  # rows of one step of a Dovetail draft
 # A draft gives logits of the first tokens of its vocabulary only. Merges are ordered by how often
 # they were seen, so these are 97 to 99 % of English and code, for half the head's bytes.
 DRAFT_HEAD_ROWS = 1 << 16
@@ -46,6 +51,9 @@ def plan_for(
         own = _footprint(draft.file, draft.config, draft_backend, kv_dtype, DRAFT_HEAD_ROWS)
         footprint = replace(footprint, draft=own)
         speculation = (*speculation, _overlap(backend.device, draft_backend.device, options))
+    if draft.trained is not None:
+        own = _trained_footprint(draft.trained, file, backend)
+        footprint = replace(footprint, draft=own)
     try:
         return plan_cpu(
             footprint,
@@ -78,6 +86,24 @@ def _overlap(device: str, draft_device: str, options: Options) -> Decision:
     if device != draft_device:
         why = f"acceptance {options.acceptance} lets the draft draw tokens, one place at a time"
     return Decision(what="overlap", value=OFF, why=why)
+
+
+def _trained_footprint(draft: "DraftFile", target: ModelFile, backend: Backend) -> Footprint:
+    """What a Dovetail draft costs, with the rows of the target's head that it scores."""
+    config, num_tokens = draft.config, len(draft.head_tokens)
+    head = target.tensors[head_name(target.tensors)]
+    packed = backend.ops.weight_bytes(head.quant_type, num_tokens, config.hidden_size)
+    for tensor in draft.tensors.values():
+        if len(tensor.shape) == 2:
+            packed += backend.ops.weight_bytes(tensor.quant_type, *tensor.shape)
+    widest = max(config.feed_forward_size, config.hidden_size, num_tokens)
+    return Footprint(
+        weights_bytes=packed,
+        read_bytes_per_token=packed,
+        kv_bytes_per_token=config.blocks().kv_bytes_per_token(KV_DTYPES[DRAFT_KV]),
+        workspace_bytes=4 * DRAFT_CHUNK * 6 * widest,
+        trained_context=config.window,
+    )
 
 
 def _choose_kv(config: ModelConfig, options: Options) -> Decision:

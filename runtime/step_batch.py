@@ -15,6 +15,8 @@ class StepBatch:
     slots     : (M,) int32, the KV cache's sequence of each row; rows of one stand together
     ancestors : (M, M) bool, [m, n] when row m sees row n: itself and its ancestors, n <= m
     wanted    : (W,) int32, rows whose logits are computed, ascending
+    keeps_all : whether the hidden states of all rows are computed, not of the wanted ones alone
+    hidden    : (M, C) float32, what a model that has no embedding of its own begins with
     """
 
     tokens: np.ndarray
@@ -22,6 +24,8 @@ class StepBatch:
     slots: np.ndarray
     ancestors: np.ndarray
     wanted: np.ndarray
+    keeps_all: bool = False
+    hidden: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError when the arrays do not describe a step."""
@@ -49,12 +53,17 @@ class StepBatch:
             yield "wanted rows not in ascending order"
         if len(self.wanted) and not (self.wanted[0] >= 0 and self.wanted[-1] < num_rows):
             yield "wanted rows out of range"
+        if self.hidden is not None and self.hidden.shape[:1] != (num_rows,):
+            yield "hidden states of another number of rows"
 
     @classmethod
     def linear(
         cls,
         runs: Sequence[tuple[int, int, Sequence[int]]],
         wanted: Sequence[int],
+        *,
+        keeps_all: bool = False,
+        hidden: np.ndarray | None = None,
     ) -> "StepBatch":
         """Plain runs of tokens, one for each sequence: (slot, first position, tokens)."""
         lengths = [len(tokens) for _, _, tokens in runs]
@@ -67,11 +76,19 @@ class StepBatch:
             slots=slots,
             ancestors=np.tri(len(slots), dtype=np.bool_) & (slots[:, None] == slots),
             wanted=np.asarray(wanted, np.int32),
+            keeps_all=keeps_all,
+            hidden=hidden,
         )
 
     @classmethod
     def tree(
-        cls, slot: int, past: int, tokens: Sequence[int], parents: Sequence[int]
+        cls,
+        slot: int,
+        past: int,
+        tokens: Sequence[int],
+        parents: Sequence[int],
+        *,
+        keeps_all: bool = False,
     ) -> "StepBatch":
         """A token tree on one sequence of `past` tokens; parents[i] < i, -1 for a root's parent.
 
@@ -94,4 +111,5 @@ class StepBatch:
             slots=np.full(num_rows, slot, np.int32),
             ancestors=ancestors,
             wanted=np.arange(num_rows, dtype=np.int32),
+            keeps_all=keeps_all,
         )

@@ -10,7 +10,7 @@ from slipstream.apps.bench.slipstream_side import SlipstreamSide
 from slipstream.apps.bench.speculation import Answer, AnsweringSide
 from slipstream.apps.bench.workload import Workload
 from slipstream.runtime.llm import LLM
-from slipstream.runtime.speculation import MODEL, drafter_names
+from slipstream.runtime.speculation import drafter_names, drafter_of
 
 OFF = "slipstream off"  # what the others are compared with
 LLAMA_CPP = "llama.cpp"
@@ -45,7 +45,8 @@ def open_sides(
                 sides.append(AnsweringSide(name=name, version=theirs.version, answer=answer))
         ours = []
         for speculate in ("off", *drafters):
-            its_draft = draft if MODEL in drafter_names(speculate) else None
+            has_use = draft is not None and drafter_of(draft) in drafter_names(speculate)
+            its_draft = draft if has_use else None
             side = SlipstreamSide(path, workload, progress, speculate=speculate, draft=its_draft)
             stack.callback(side.close)
             answer = partial(_answer, side.llm)

@@ -12,6 +12,7 @@ from slipstream.apps.cli.pull_command import pull_command
 from slipstream.apps.cli.rm_command import rm_command
 from slipstream.apps.cli.run_command import run_command
 from slipstream.apps.cli.tokenize_command import tokenize_command
+from slipstream.apps.cli.train_draft_command import train_draft_command
 from slipstream.apps.cli.verify_command import verify_command
 
 # In the order in which a newcomer meets them.
@@ -26,6 +27,7 @@ COMMANDS = (
     doctor_command,
     tokenize_command,
     bench_command,
+    train_draft_command,
 )
 
 

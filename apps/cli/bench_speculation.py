@@ -24,7 +24,7 @@ from slipstream.offload.table import aligned
 from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.options import Options
-from slipstream.runtime.speculation import MODEL, drafter_names
+from slipstream.runtime.speculation import MODEL, drafter_names, drafter_of
 
 
 def bench_speculation(
@@ -72,7 +72,8 @@ def _check_drafters(drafters: Sequence[str], draft: str | None) -> None:
     for names in drafters:
         if not drafter_names(names):
             raise OptionError(f"drafters: {names!r} names none, and that is measured anyway")
-    using = [names for names in drafters if MODEL in drafter_names(names)]
+    user = MODEL if draft is None else drafter_of(draft)
+    using = [names for names in drafters if user in drafter_names(names)]
     for names in using or drafters[:1]:
         Options(speculate=names, draft=draft)
     if draft not in (None, "auto"):

@@ -48,14 +48,14 @@ _LOAD_OPTIONS = (
     click.option(
         "--draft",
         metavar="MODEL",
-        help="A smaller model of the same family that drafts; auto takes the catalogue's.",
+        help="A smaller model of the same family, or a file of train-draft; auto: the catalogue's.",
     ),
     click.option(
         "--speculate",
         default="auto",
         show_default=True,
         metavar="DRAFTERS",
-        help="off, auto, or some of ngram, recycling and model joined by +. Faster, same text.",
+        help="off, auto, or some of ngram, recycling, model and dovetail joined by +. Same text.",
     ),
     click.option(
         "--acceptance",

@@ -60,8 +60,15 @@ class Generation(Job):
         self._reused = reused
         self._start_s = time.perf_counter()
 
+    @property
+    def wants_hidden(self) -> bool:
+        return self._speculator is not None and self._speculator.wants_hidden
+
     def advance(self, logits: np.ndarray) -> None:
         self._steps += 1
+        if self._speculator is not None and self.hidden is not None:
+            start = self.cached - len(self.hidden)
+            self._speculator.observe_hidden(self.tokens, start, self.hidden)
         if len(logits) == 0:
             return
         fed = self.tokens[-1:]
@@ -89,6 +96,9 @@ class Generation(Job):
                 break
             path.append(node)
             target.append(self._take_next(logits[node + 1]))
+        if self.hidden is not None:
+            kept = self.hidden[[0, *(node + 1 for node in path)]]
+            self._speculator.observe_hidden(self.tokens, self.cached, kept)
         self._speculator.observe(path, target)
         self._speculator.learn(fed, logits)
         self._finish_if_ended()

@@ -15,6 +15,9 @@ class Job(ABC):
     tokens       : all tokens so far; the engine feeds those that are not in the KV cache yet
     max_length   : tokens that the sequence may reach; pages are reserved for so many
     chunk_limit  : rows of it that one step takes at most
+    wants_hidden : whether `hidden` is to be filled
+    hidden       : set by the engine before `advance` and `verify`: final-normed hidden states of
+                   the step's rows of this job, (rows, C) float32
     reuses_cache : whether a cached prefix may stand in for computing it
     slot, cached : set by the engine: KV cache slot, and how many tokens it holds
     """
@@ -29,11 +32,16 @@ class Job(ABC):
         self.cached = 0
         self.cancelled = False
         self.finished = False
+        self.hidden: np.ndarray | None = None
 
     @property
     def num_pending(self) -> int:
         """Tokens that are not in the KV cache yet."""
         return len(self.tokens) - self.cached
+
+    @property
+    def wants_hidden(self) -> bool:
+        return False
 
     def draft(self) -> DraftTree:
         """Guesses at what follows the one pending token, to be verified with it."""

@@ -45,7 +45,7 @@ def _verification(job: Job, tree: DraftTree) -> ScheduledStep:
     """The step of a pending token, which is the tree's root, and its draft."""
     tokens = [job.tokens[-1], *tree.tokens]
     parents = [-1, *(parent + 1 for parent in tree.parents)]
-    batch = StepBatch.tree(job.slot, job.cached, tokens, parents)
+    batch = StepBatch.tree(job.slot, job.cached, tokens, parents, keeps_all=job.wants_hidden)
     return ScheduledStep(batch, [(job, 1, slice(0, len(tokens)))], tree)
 
 
@@ -77,4 +77,5 @@ def schedule(running: Sequence[Job], max_prefill_rows: int) -> ScheduledStep:
         jobs.append((job, count, slice(len(wanted), len(wanted) + len(rows))))
         wanted.extend(rows)
         row += count
-    return ScheduledStep(StepBatch.linear(runs, wanted), jobs)
+    keeps_all = any(job.wants_hidden for job, _ in chosen)
+    return ScheduledStep(StepBatch.linear(runs, wanted, keeps_all=keeps_all), jobs)

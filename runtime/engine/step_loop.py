@@ -93,7 +93,12 @@ class StepLoop:
         return logits
 
     def _advance(self, step: ScheduledStep, logits: np.ndarray) -> None:
+        hidden = self._runner.hidden() if step.batch.keeps_all else None
+        first = 0  # row of the job's own
         for job, count, rows in step.jobs:
+            own = slice(first, first + (len(logits) if step.tree else count))
+            job.hidden = None if hidden is None else hidden[own]
+            first = own.stop
             try:
                 if step.tree:
                     path = job.verify(step.tree, logits)

@@ -42,7 +42,7 @@ class Attention:
         self,
         step: ForwardPass,
         x: np.ndarray,
-        norm: RmsNorm,
+        norm: RmsNorm | None,
         rope: RopeTable,
         *,
         scale: float,
@@ -94,8 +94,8 @@ class Head:
         )
 
     def logits(self, step: ForwardPass, x: np.ndarray) -> np.ndarray:
-        """(W, V) of the wanted rows x (W, C)."""
-        return step.linear(x, self.output, "logits", norm=self.norm)
+        """(W, V) of the wanted rows; x as `ForwardPass.wanted` gave it."""
+        return step.logits(x, self.output, self.norm)
 
 
 def head_name(names: Container[str]) -> str:

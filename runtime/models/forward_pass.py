@@ -30,6 +30,11 @@ class ForwardPass:
         self._workspace = workspace
         self._angles: dict[RopeTable, np.ndarray] = {}
         self._visibility: dict[int | None, Visibility] = {}
+        self.last: tuple[np.ndarray, RmsNorm | None] | None = None  # what the head was given
+
+    def given(self) -> np.ndarray:
+        """The hidden states that the step's batch brings, (M, C)."""
+        return self._inputs.array(lambda batch, _: np.array(batch.hidden, np.float32))
 
     def embed(self, embedding: Embedding, scale: float = 1.0) -> np.ndarray:
         """Embedding rows of the step's tokens times `scale`, (M, C)."""
@@ -103,7 +108,16 @@ class ForwardPass:
         return out.reshape(self.num_rows, -1)
 
     def wanted(self, x: np.ndarray) -> np.ndarray:
-        """The rows of x (M, C) whose logits are asked for, (W, C)."""
+        """The rows of x (M, C) that the last layer goes on with: (W, C), or all that are kept."""
+        return x if self._inputs.keeps_all else self._wanted(x)
+
+    def logits(self, x: np.ndarray, head: Any, norm: RmsNorm | None) -> np.ndarray:
+        """norm(x) @ head.T of the rows whose logits are asked for, (W, V); x is from `wanted`."""
+        self.last = x, norm
+        rows = self._wanted(x) if self._inputs.keeps_all else x
+        return self.linear(rows, head, "logits", norm=norm)
+
+    def _wanted(self, x: np.ndarray) -> np.ndarray:
         span = self._inputs.wanted_span
         rows: np.ndarray = x[self._inputs.wanted if span is None else span]
         return rows

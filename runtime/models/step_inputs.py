@@ -17,6 +17,7 @@ class StepInputs:
 
     wanted      : rows, as in the batch; not renewed, since only steps that want all are kept
     wanted_span : the same where they follow one another, else None
+    keeps_all   : as in the batch
     """
 
     def __init__(self, batch: StepBatch, placement: Placement) -> None:
@@ -26,6 +27,7 @@ class StepInputs:
         self.num_rows = len(batch.tokens)
         self.wanted = batch.wanted
         self.wanted_span = _span(batch.wanted)
+        self.keeps_all = batch.keeps_all
         self.pages = self.array(lambda _, placed: placed.pages)
         self.offsets = self.array(lambda _, placed: placed.offsets)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from slipstream.cpu_kernels import RmsNorm
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.kv_cache import KVCache
 from slipstream.runtime.models.forward_pass import ForwardPass
@@ -18,6 +19,7 @@ _MOST_ROWS = ROWS_AT_LEAST  # of a step that is kept: in larger ones Python take
 _MOST_KEPT = 64  # shapes; a step of 180 ops takes some 0.1 MB
 
 _Shape = tuple[int, int, int]  # M, R, S: what the shapes of all inputs follow from
+_Last = tuple[np.ndarray, RmsNorm | None] | None  # rows that the head was given, and its norm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,7 @@ class _KeptStep:
     inputs: StepInputs
     program: Any
     logits: np.ndarray
+    last: _Last
 
 
 class StepRunner:
@@ -39,6 +42,7 @@ class StepRunner:
         self._workspace = Workspace()
         self._capture = getattr(backend.ops, "capture", None)  # not every backend can
         self._kept: OrderedDict[_Shape, _KeptStep] = OrderedDict()
+        self._last: _Last = None
 
     def logits(self, batch: StepBatch) -> np.ndarray:
         """Logits (W, V) of the batch's wanted rows, valid until the next step.
@@ -55,18 +59,35 @@ class StepRunner:
             self._kept.move_to_end(shape)
             known.inputs.renew(batch, placement)
             known.program.run()
+            self._last = known.last
             return known.logits
+        logits: np.ndarray
         inputs = StepInputs(batch, placement)
         step = ForwardPass(inputs, self._cache, self._backend, self._workspace)
         if self._capture is None or inputs.wanted_span is None:
             # Rows that lie apart are copied, which must wait for the ops that compute them.
-            return self._model.forward(step)
-        logits: np.ndarray
+            logits = self._model.forward(step)
+            self._last = step.last
+            return logits
         logits, program = self._capture(lambda: self._model.forward(step))
         program.run()
+        self._last = step.last
         if not is_kept:
             return logits
-        self._kept[shape] = _KeptStep(inputs=inputs, program=program, logits=logits)
+        self._kept[shape] = _KeptStep(inputs=inputs, program=program, logits=logits, last=step.last)
         if len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
         return logits
+
+    def hidden(self) -> np.ndarray:
+        """What the last step's head consumed: final-normed hidden states, float32.
+
+        (W, C) of its wanted rows, or (M, C) where its batch keeps all. A new array.
+        """
+        assert self._last is not None, "the model has no head, or no step was run"
+        x, norm = self._last
+        if norm is None:
+            return x.copy()
+        out = np.empty_like(x)
+        self._backend.ops.rms_norm(x, norm, out=out)
+        return out

@@ -1,16 +1,29 @@
 """Takes tensors from a model file into a backend, checking that each is there and fits."""
 
-from collections.abc import Callable, Container, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from slipstream.cpu_kernels import RmsNorm
 from slipstream.runtime.backends import Backend
-from slipstream.runtime.checkpoint import ModelFile, Tensor
+from slipstream.runtime.checkpoint import Tensor
 from slipstream.runtime.errors import CheckpointError, UnsupportedError
 
 _DROP_EVERY_BYTES = 4 << 20  # of the file in memory beside its repacked copy
+
+
+class TensorFile(Protocol):
+    """What a loader needs of a file, as `ModelFile` has it."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def tensors(self) -> Mapping[str, Tensor]: ...
+    def drop_pages(self) -> None: ...
 
 
 class Embedding:
@@ -33,7 +46,7 @@ class WeightLoader:
 
     def __init__(
         self,
-        file: ModelFile,
+        file: TensorFile,
         backend: Backend,
         progress: Callable[[int, int], None] | None = None,
         head_rows: int | None = None,

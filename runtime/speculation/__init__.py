@@ -5,17 +5,20 @@ from slipstream.runtime.speculation.draft_tree import EMPTY, ROOT, DraftTree
 from slipstream.runtime.speculation.drafter import CostlyDrafter, Drafter, Guess
 from slipstream.runtime.speculation.speculation import (
     ACCEPTANCES,
+    DOVETAIL,
     MATCH,
     MODEL,
     OFF,
     Speculation,
     drafter_names,
+    drafter_of,
 )
 from slipstream.runtime.speculation.speculation_stats import SpeculationStats
 from slipstream.runtime.speculation.speculator import SpeculationState, Speculator
 
 __all__ = [
     "ACCEPTANCES",
+    "DOVETAIL",
     "EMPTY",
     "MATCH",
     "MODEL",
@@ -31,4 +34,5 @@ __all__ = [
     "SpeculationStats",
     "Speculator",
     "drafter_names",
+    "drafter_of",
 ]

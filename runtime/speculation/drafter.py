@@ -30,6 +30,7 @@ class Drafter(ABC):
     """Guesses at a text's continuation, asked node by node."""
 
     name: ClassVar[str]
+    wants_hidden: ClassVar[bool] = False  # whether `observe_hidden` has a use
 
     @abstractmethod
     def begin(self, text: Sequence[int]) -> Any:
@@ -59,6 +60,15 @@ class Drafter(ABC):
     def stats(self) -> SpeculationStats:
         """What there is to say of a request's drafts beside what is counted of all."""
         return {}
+
+    def observe_hidden(  # noqa: B027
+        self, text: Sequence[int], start: int, hidden: np.ndarray
+    ) -> None:
+        """Learn what the target made of tokens of a text, from `start` on.
+
+        text   : the request's own list, which grows
+        hidden : (T, C) float32, final-normed hidden states, the output head's input
+        """
 
 
 class CostlyDrafter(Drafter):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.sampling import Sampler, SamplingOptions
 from slipstream.runtime.speculation.draft_model import DraftModel
-from slipstream.runtime.speculation.drafter import Drafter
+from slipstream.runtime.speculation.drafter import CostlyDrafter, Drafter
 from slipstream.runtime.speculation.model_drafter import ModelDrafter
 from slipstream.runtime.speculation.ngram_lookup import NgramLookup
 from slipstream.runtime.speculation.speculator import SpeculationState, Speculator
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 OFF = "off"
 MODEL = "model"
-DRAFTERS = ("ngram", "recycling", MODEL)
+DOVETAIL = "dovetail"
+DRAFTERS = ("ngram", "recycling", MODEL, DOVETAIL)
+TRAINED_SUFFIX = ".safetensors"  # of drafts that DOVETAIL takes; MODEL takes all others
 MATCH = "match"
 ACCEPTANCES = (MATCH, "rejection", "spectr")
 
@@ -38,6 +40,11 @@ def drafter_names(speculate: str) -> tuple[str, ...]:
     return names
 
 
+def drafter_of(draft: str) -> str:
+    """The drafter that uses a draft of this name or path."""
+    return DOVETAIL if draft.endswith(TRAINED_SUFFIX) else MODEL
+
+
 class Speculation:
     """What the requests of a model share: what was learned from its text so far."""
 
@@ -47,11 +54,12 @@ class Speculation:
         ops: ModuleType,
         vocab_size: int,
         draft_model: DraftModel | None = None,
+        dovetail: CostlyDrafter | None = None,
         *,
         acceptance: str = MATCH,
         overlap: bool = False,
     ) -> None:
-        """ops, vocab_size : of the target
+        """ops, vocab_size : of the target; at most one of the two drafts
         acceptance      : one of ACCEPTANCES
         overlap         : whether the draft model goes on while the target verifies; with MATCH only
         """
@@ -60,6 +68,7 @@ class Speculation:
         self._thread = _device_thread() if draft_model is not None and overlap else None
         self._acceptance = acceptance
         self._vocab_size = vocab_size
+        self._dovetail = dovetail
         self._state = SpeculationState(ops)
         self._recycling = TokenRecycling(vocab_size) if "recycling" in names else None
 
@@ -85,6 +94,8 @@ class Speculation:
             drafters.append(self._recycling)
         if self._model is not None:
             drafters.append(self._model_drafter(self._model, sampler))
+        if self._dovetail is not None:
+            drafters.append(self._dovetail)
         return Speculator(drafters, self._state) if drafters else None
 
     def _draws(self, options: SamplingOptions) -> bool:
@@ -109,7 +120,7 @@ class Speculation:
         if self._thread is not None:
             self._thread.close()
         self._names = ()
-        self._model = self._thread = self._recycling = None
+        self._model = self._thread = self._recycling = self._dovetail = None
 
 
 def _device_thread() -> "DeviceThread":

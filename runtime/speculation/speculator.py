@@ -60,6 +60,7 @@ class Speculator:
     def __init__(self, drafters: Sequence[Drafter], state: SpeculationState) -> None:
         """drafters : the costly ones last"""
         self._drafters = drafters
+        self._hidden_takers = [each for each in drafters if each.wants_hidden]
         self._state = state
         self._pauses = Pauses()
         # Of the step under way, when it is this request's alone:
@@ -125,6 +126,15 @@ class Speculator:
         self._state.ops.top_k(logits, NUM_CANDIDATES, ids=ids, out=largest)
         for drafter in self._drafters:
             drafter.observe(tokens, ids, largest)
+
+    @property
+    def wants_hidden(self) -> bool:
+        return bool(self._hidden_takers)
+
+    def observe_hidden(self, text: Sequence[int], start: int, hidden: np.ndarray) -> None:
+        """As `Drafter.observe_hidden`."""
+        for drafter in self._hidden_takers:
+            drafter.observe_hidden(text, start, hidden)
 
     def stats(self) -> SpeculationStats:
         """For `Completion.stats`."""

@@ -30,16 +30,27 @@ def exact_logits(
     logits, which may be gigabytes, come one text at a time.
     """
     with _Weights(path, kv_dtype) as weights:
-        lengths = [len(text) for text in texts]
-        ids = np.concatenate([np.asarray(text) for text in texts])
-        splits = np.cumsum(lengths)[:-1]
-        x = weights.matrix("token_embd", ids)
-        if weights.architecture == "gemma3":
-            x = x * math.sqrt(x.shape[1])
-        for layer_id in range(weights.number("block_count")):
-            _add_layer(x, weights, layer_id, splits)
-        x = _rms_norm(x, weights.vector("output_norm"), weights.eps)
-        yield from (_head(rows, weights) for rows in np.split(x, splits))
+        yield from (_head(rows, weights) for rows in _final_states(weights, texts))
+
+
+def exact_hidden(
+    path: Path, texts: Sequence[Sequence[int]], *, kv_dtype: type[np.floating[Any]] = np.float64
+) -> list[np.ndarray]:
+    """What the head is given after each token of each text: (T, C) float64."""
+    with _Weights(path, kv_dtype) as weights:
+        return _final_states(weights, texts)
+
+
+def _final_states(weights: "_Weights", texts: Sequence[Sequence[int]]) -> list[np.ndarray]:
+    lengths = [len(text) for text in texts]
+    ids = np.concatenate([np.asarray(text) for text in texts])
+    splits = np.cumsum(lengths)[:-1]
+    x = weights.matrix("token_embd", ids)
+    if weights.architecture == "gemma3":
+        x = x * math.sqrt(x.shape[1])
+    for layer_id in range(weights.number("block_count")):
+        _add_layer(x, weights, layer_id, splits)
+    return np.split(_rms_norm(x, weights.vector("output_norm"), weights.eps), splits)
 
 
 class _Weights:

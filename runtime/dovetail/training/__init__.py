@@ -1,0 +1,1 @@
+"""Training a Dovetail draft: features of the target on disk, then torch."""

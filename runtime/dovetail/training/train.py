@@ -1,0 +1,106 @@
+"""From a model and texts to a trained draft: collect, optimise, measure, write."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from slipstream.cpu_kernels.reference.dequantize import dequantize
+from slipstream.runtime.checkpoint import ModelFile
+from slipstream.runtime.dovetail.config import DovetailConfig
+from slipstream.runtime.dovetail.draft_file import write_draft
+from slipstream.runtime.dovetail.training.card import write_card
+from slipstream.runtime.dovetail.training.chain_acceptance import chain_acceptance
+from slipstream.runtime.dovetail.training.feature_store import FeatureStore
+from slipstream.runtime.dovetail.training.network import DraftNetwork
+from slipstream.runtime.dovetail.training.optimisation import FrozenTarget, Recipe, optimise
+from slipstream.runtime.dovetail.training.pieces import frequent_tokens, is_held_out, read_pieces
+from slipstream.runtime.llm import LLM
+from slipstream.runtime.models import head_name
+
+Told = Callable[[str, int, int, str], None]  # stage, done, total, what more there is to say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """path : of the draft; acceptance : by depth, on held-out text."""
+
+    path: Path
+    acceptance: list[float]
+
+
+def train_draft(
+    llm: LLM,
+    texts: Sequence[Path],
+    folder: Path,
+    *,
+    blocks: int,
+    window: int,
+    head_tokens: int,
+    recipe: Recipe,
+    command: str,
+    told: Told,
+) -> Trained:
+    """Train a draft of `llm` on texts; run again with the same arguments, it goes on.
+
+    blocks      : of the draft
+    window      : tokens of a piece
+    head_tokens : that the draft scores, the most frequent ones
+    Raises OptionError for texts or a checkpoint that can't be used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ModelFile.open(llm.path) as file:
+        config = DovetailConfig.for_target(file, llm.config, blocks, window)
+        pieces = read_pieces(texts, llm.tokenizer, window)
+        store = FeatureStore(folder, pieces, f"{config.fingerprint} {file.size_bytes}")
+        store.collect(llm.engine, lambda done, total: told("collecting", done, total, ""))
+        ids = frequent_tokens(pieces, min(head_tokens, llm.tokenizer.vocab_size), config.vocab_size)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        target = _frozen(file, ids, device)
+    everything = store.load()
+    training = [piece for index, piece in enumerate(everything) if not is_held_out(index)]
+    held_out = [piece for index, piece in enumerate(everything) if is_held_out(index)]
+    torch.manual_seed(0)
+    network = DraftNetwork(config).to(device)
+    name = f"dovetail-{blocks}"
+    optimise(
+        network,
+        target,
+        training,
+        recipe,
+        folder / f"{name}.checkpoint.pt",
+        lambda step, loss: told("training", step, recipe.steps, f"loss {loss:.4f}"),
+    )
+    acceptance = chain_acceptance(network, target, ids, held_out)
+    path = folder / f"{name}.safetensors"
+    write_draft(path, config, arrays_of(network), ids)
+    write_card(
+        path.with_suffix(".md"),
+        config=config,
+        recipe=recipe,
+        texts=texts,
+        trained_tokens=sum(len(piece.tokens) for piece in training),
+        num_head_tokens=len(ids),
+        acceptance=acceptance,
+        command=command,
+    )
+    return Trained(path=path, acceptance=acceptance)
+
+
+def arrays_of(network: DraftNetwork) -> dict[str, np.ndarray]:
+    """The network's weights by the names that a draft's file has."""
+    return {name: values.cpu().numpy() for name, values in network.state_dict().items()}
+
+
+def _frozen(file: ModelFile, ids: np.ndarray, device: torch.device) -> FrozenTarget:
+    def values(name: str) -> torch.Tensor:
+        tensor = file.tensors[name]
+        return torch.from_numpy(dequantize(tensor.data, tensor.quant_type)).to(device)
+
+    embedding = values("token_embd.weight")
+    name = head_name(file.tensors)
+    head = embedding if name == "token_embd.weight" else values(name)
+    rows = torch.from_numpy(ids.astype(np.int64)).to(device)
+    return FrozenTarget(embedding=embedding, head=head[rows], whole_head=head)

@@ -1,0 +1,110 @@
+"""Whatever a Dovetail draft guesses, an answer is the one without it."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slipstream.cpu_kernels import QuantType
+from slipstream.runtime.completion import Completion
+from slipstream.runtime.llm import LLM
+from slipstream.runtime.speculation.step_costs import StepCosts
+from support.tiny_draft import write_tiny_draft
+from support.tiny_gguf import write_tiny_model
+
+pytestmark = pytest.mark.usefixtures("never_hangs", "roomy")
+
+PROMPTS = ["the", "the and on the and on the", "or " * 33, "日本 the", "and " * 60]
+SAMPLINGS: list[dict[str, Any]] = [
+    {"temperature": 0},
+    {"temperature": 0.7, "seed": 1, "logprobs": 3},
+    {"temperature": 1.5, "seed": 2, "top_k": 0},
+]
+
+
+def shown(completion: Completion) -> tuple[object, ...]:
+    return (
+        completion.text,
+        completion.token_ids,
+        completion.finish_reason,
+        completion.logprobs,
+    )
+
+
+def at_no_cost(costs: StepCosts, seconds: float) -> None:
+    """Every step seems to take so long, whatever it took."""
+    costs._known = {1: seconds, 32: seconds}
+    costs.observe = lambda num_rows, seconds: None  # type: ignore[method-assign]
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma3"])
+def models(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[LLM, LLM]]:
+    """A tiny model without speculation, and with a random draft that is always asked."""
+    folder = tmp_path_factory.mktemp("models")
+    path, draft = folder / "tiny.gguf", folder / "draft.safetensors"
+    write_tiny_model(path, architecture=request.param, quant_type=QuantType.Q4_K, vocabulary="bpe")
+    write_tiny_draft(draft, path, blocks=2, window=24)
+    with LLM(path, speculate="off") as plain, drafted_by(draft, path, "dovetail") as drafting:
+        yield plain, drafting
+
+
+def drafted_by(draft: Path, target: Path, speculate: str) -> LLM:
+    llm = LLM(target, speculate=speculate, draft=str(draft))
+    speculation = llm._loaded.speculation
+    at_no_cost(speculation._state.costs, 1.0)
+    at_no_cost(speculation._dovetail._draft.costs, 1e-9)
+    return llm
+
+
+def test_a_random_draft_changes_nothing(models: tuple[LLM, LLM]) -> None:
+    plain, drafting = models
+    drafted = 0
+    for prompt in PROMPTS:
+        for sampling in SAMPLINGS:
+            want = plain.generate(prompt, max_tokens=40, **sampling)
+            got = drafting.generate(prompt, max_tokens=40, **sampling)
+            assert shown(want) == shown(got)
+            drafted += got.stats["drafted_tokens"]
+    assert drafted > 200
+
+
+def test_callers_beside_each_other(models: tuple[LLM, LLM]) -> None:
+    plain, drafting = models
+    want = [plain.generate(prompt, max_tokens=40, temperature=0) for prompt in PROMPTS]
+
+    def answer(prompt: str) -> Completion:
+        return drafting.generate(prompt, max_tokens=40, temperature=0)
+
+    with ThreadPoolExecutor(len(PROMPTS)) as callers:
+        for _ in range(2):
+            got = list(callers.map(answer, PROMPTS))
+            assert list(map(shown, got)) == list(map(shown, want))
+
+
+def test_the_draft_keeps_what_it_read_for_the_next_turn(models: tuple[LLM, LLM]) -> None:
+    plain, drafting = models
+    prompt = "we in the and on we in"
+    first = drafting.generate(prompt, max_tokens=10, temperature=0)
+    drafter = drafting._loaded.speculation._dovetail
+    start = drafter._start
+    text = [*drafting.tokenize(prompt), *first.token_ids, *drafting.tokenize("or the")]
+    want = plain.generate(text, max_tokens=3, temperature=0)
+    got = drafting.generate(text, max_tokens=3, temperature=0)  # all is within the window
+    assert shown(got) == shown(want)
+    assert got.stats["reused_tokens"] > 5
+    assert drafter._start == start < got.stats["reused_tokens"]  # all since was read on
+
+
+def test_all_drafters_together(models: tuple[LLM, LLM]) -> None:
+    plain, drafting = models
+    draft = drafting.path.with_name("draft.safetensors")
+    with drafted_by(draft, drafting.path, "auto") as together:
+        for prompt in PROMPTS:
+            want = plain.generate(prompt, max_tokens=60, temperature=0)
+            got = together.generate(prompt, max_tokens=60, temperature=0)
+            assert shown(got) == shown(want)
+        assert "ngram+recycling+dovetail" in str(together.plan)
