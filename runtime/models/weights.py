@@ -11,7 +11,7 @@ from slipstream.runtime.backends import Backend
 from slipstream.runtime.checkpoint import Tensor
 from slipstream.runtime.errors import CheckpointError, UnsupportedError
 
-_DROP_EVERY_BYTES = 4 << 20  # of the file in memory beside its repacked copy
+_DROP_EVERY_BYTES = 1 << 20  # of the file in memory beside its repacked copy
 
 
 class TensorFile(Protocol):
