@@ -61,7 +61,12 @@ def train_draft(
         target = _frozen(file, ids, device)
     everything = store.load()
     training = [piece for index, piece in enumerate(everything) if not is_held_out(index)]
-    held_out = [piece for index, piece in enumerate(everything) if is_held_out(index)]
+    known = {tuple(piece.tokens.tolist()) for piece in training}  # greedy answers come again
+    held_out = [
+        piece
+        for index, piece in enumerate(everything)
+        if is_held_out(index) and tuple(piece.tokens.tolist()) not in known
+    ]
     torch.manual_seed(0)
     network = DraftNetwork(config).to(device)
     name = f"dovetail-{blocks}"
