@@ -144,6 +144,14 @@ def test_training_and_going_on(
         trained(llm, text, tmp_path / "b", 31)
 
 
+def test_text_that_only_repeats_itself(target: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    text = tmp_path / "text.txt"
+    text.write_text("\x1e".join(["the and on we in the " * 12] * 3))
+    with LLM(target, speculate="off") as llm, pytest.raises(OptionError, match="repeats itself"):
+        trained(llm, text, tmp_path, 2)
+
+
 def test_without_torch(target: Path, text: Path, tmp_path: Path) -> None:
     """One sentence that names the extra, before anything is read."""
     program = (

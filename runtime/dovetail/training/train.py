@@ -17,6 +17,7 @@ from slipstream.runtime.dovetail.training.feature_store import FeatureStore
 from slipstream.runtime.dovetail.training.network import DraftNetwork
 from slipstream.runtime.dovetail.training.optimisation import FrozenTarget, Recipe, optimise
 from slipstream.runtime.dovetail.training.pieces import frequent_tokens, is_held_out, read_pieces
+from slipstream.runtime.errors import OptionError
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.models import head_name
 
@@ -67,6 +68,11 @@ def train_draft(
         for index, piece in enumerate(everything)
         if is_held_out(index) and tuple(piece.tokens.tolist()) not in known
     ]
+    if not held_out:
+        raise OptionError(
+            "text: all that was held out is in the text to train on too, so that nothing could be "
+            "measured; give text that repeats itself less"
+        )
     torch.manual_seed(0)
     network = DraftNetwork(config).to(device)
     name = f"dovetail-{blocks}"
