@@ -53,7 +53,7 @@ def measure(
             done = llm.generate(prompt, temperature=0, max_tokens=max_tokens)
             stats = done.stats
             tokens += done.timings.decode_tokens
-            steps += stats["steps"] - 1  # the prompt's
+            steps += done.timings.decode_tokens - stats["accepted_tokens"]
             drafted += stats["verified_drafts"]
             reached = stats["accepted_by_depth"]
             by_depth += [0] * (len(reached) - len(by_depth))

@@ -109,7 +109,7 @@ def _decided(
     drafters = Decision(
         what="drafters",
         value="+".join(names) or OFF,
-        why="the target verifies what they guess, so the text stays its own" if names else why,
+        why="the target verifies what they guess and has the last word" if names else why,
     )
     decisions = (drafters, Decision(what="draft", value=name, why=why)) if names else (drafters,)
     return Draft(names=names, file=file, config=config, trained=trained, decisions=decisions)

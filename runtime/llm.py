@@ -55,8 +55,8 @@ class LLM:
         speculate : what guesses at tokens that a step then verifies together: "off", or some of
                     "ngram" (how the text went on before), "recycling" (what the model found likely
                     before), "model" and "dovetail" (see draft) joined by +; "auto" is all that
-                    there are. The text is the same with any, and no step is spent on guesses that
-                    do not pay
+                    there are. The text is the same with any (but see acceptance), and no step is
+                    spent on guesses that do not pay
         draft     : a smaller model with the same vocabulary, named like `model`, or the
                     .safetensors file of a Dovetail draft that was trained for it; "auto" takes the
                     catalogue's model for this one, if it is here and small enough to pay

@@ -1,17 +1,20 @@
 """Whatever a Dovetail draft guesses, an answer is the one without it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from slipstream.cpu_kernels import QuantType
 from slipstream.runtime.completion import Completion
+from slipstream.runtime.dovetail.dovetail_drafter import DovetailDrafter
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.speculation.step_costs import StepCosts
-from support.tiny_draft import write_tiny_draft
+from support.exact_forward import exact_hidden
+from support.tiny_draft import relative_error, write_tiny_draft
 from support.tiny_gguf import write_tiny_model
 
 pytestmark = pytest.mark.usefixtures("never_hangs", "roomy")
@@ -70,6 +73,41 @@ def test_a_random_draft_changes_nothing(models: tuple[LLM, LLM]) -> None:
             assert shown(want) == shown(got)
             drafted += got.stats["drafted_tokens"]
     assert drafted > 200
+
+
+def test_a_draft_sees_what_the_head_consumed(
+    models: tuple[LLM, LLM], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of prompts that come in chunks, of verified trees, and of answers beside each other."""
+    seen: list[tuple[Sequence[int], int, np.ndarray]] = []
+    observe = DovetailDrafter.observe_hidden
+
+    def recorded(
+        self: DovetailDrafter, text: Sequence[int], start: int, hidden: np.ndarray
+    ) -> None:
+        seen.append((text, start, hidden.copy()))
+        observe(self, text, start, hidden)
+
+    monkeypatch.setattr(DovetailDrafter, "observe_hidden", recorded)
+    _, drafting = models
+    prompts = ["or the in " * 60, *PROMPTS]
+    draft = drafting.path.with_name("draft.safetensors")
+    with drafted_by(draft, drafting.path, "auto") as together:
+        for prompt in prompts:
+            together.generate(prompt, max_tokens=60, temperature=0)
+        with ThreadPoolExecutor(len(prompts)) as callers:
+            list(callers.map(lambda each: together.generate(each + " we", max_tokens=9), prompts))
+    sizes = {len(hidden) for _, _, hidden in seen}
+    assert sizes & set(range(2, 32))  # of trees
+    assert max(sizes) > 100
+    texts = {id(text): list(text) for text, _, _ in seen}
+    exact = {
+        key: exact_hidden(drafting.path, [text], kv_dtype=np.float16)[0]
+        for key, text in texts.items()
+    }
+    for text, start, hidden in seen:
+        want = exact[id(text)][start : start + len(hidden)]
+        assert relative_error(hidden, want) < 0.15  # rows are rounded to 8 bits on the way
 
 
 def test_callers_beside_each_other(models: tuple[LLM, LLM]) -> None:

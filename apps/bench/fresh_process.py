@@ -26,10 +26,12 @@ def main() -> None:
         from slipstream.apps.bench.llama_cpp_side import LlamaCppSide
 
         side = LlamaCppSide(Path(path), workload)
-    else:
+    elif name == "slipstream":
         from slipstream.apps.bench.slipstream_side import SlipstreamSide
 
         side = SlipstreamSide(Path(path), workload)
+    else:
+        raise ValueError(f"no side is called {name!r}")
     run = side.run(_PROMPT[: workload.prefill_tokens], 0)
     figures = {"first_token_s": run.load_s + run.prefill_s, "peak_bytes": peak_resident_bytes()}
     print(json.dumps(figures))

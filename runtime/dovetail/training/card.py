@@ -28,7 +28,7 @@ Drafts for {config.target} and for no other model (fingerprint `{config.fingerpr
 nothing on its own, and whatever it guesses, the text stays the target's. Method: arXiv:2412.18934.
 
 ```
-slipstream run --model TARGET --draft {path.with_suffix(".safetensors").name} "..."
+slipstream run -m TARGET --draft {path.with_suffix(".safetensors").name} "..."
 ```
 
 - {config.num_blocks} block(s) of width {config.hidden_size}, after dynamic gating fusion; float16
