@@ -79,7 +79,8 @@ def main() -> None:
     parser.add_argument("--draft", nargs="+", default=[])
     parser.add_argument("--limit", type=int, default=4, help="prompts of each category")
     parser.add_argument("--max-tokens", type=int, default=128)
-    parser.add_argument("--rows", type=int, nargs="+", default=[8])
+    # Fewer than 8 would make a row seem dear to the drafters, which then are not asked.
+    parser.add_argument("--rows", type=int, nargs="+", default=[8], choices=[8, 12, 16, 24, 32])
     options = parser.parse_args()
     with LLM(options.model, speculate="off", context=4096) as llm:
         path = llm.path
