@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from slipstream.cpu_kernels import QuantType
 from slipstream.runtime.dovetail import DraftFile
@@ -65,7 +66,7 @@ def with_metadata(**changes: object) -> Callable[[bytes], bytes]:
         (with_metadata(num_blocks="2"), "config is damaged"),
         (with_metadata(num_kv_heads=3), "config is damaged"),
         (with_metadata(more=1), "config is damaged"),
-        (with_metadata(num_blocks=2), "blk.1.attn_norm.weight is missing"),
+        (with_metadata(num_blocks=2), "blk.1.attn_q.weight should have the shape"),
         (with_metadata(feed_forward_size=64), "should have the shape"),
         (with_metadata(vocab_size=10), "head_tokens should be"),
         (with_metadata(vocab_size=9999), "was trained for tiny llama"),
@@ -90,6 +91,7 @@ def test_damaged_drafts(
         ("fusion.norm.weight", np.full(256, np.nan, np.float32), "no numbers"),
         ("fusion.norm.weight", np.ones(255, np.float32), "should have the shape"),
         ("fusion.gate.weight", np.ones((256, 511), np.float16), "no multiple of 32"),
+        ("fusion.gate.weight", np.ones((0, 32), np.float16), "float16 matrix"),
         ("another.weight", np.ones((256, 256), np.float16), "not implemented"),
     ],
 )
@@ -101,6 +103,28 @@ def test_damaged_tensors(
     write_draft(path, config, {**arrays, name: values}, tokens)
     with pytest.raises(CheckpointError, match=message):
         LLM(target, draft=str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("head_size", 1 << 23), ("num_blocks", (1 << 24) - 1), ("feed_forward_size", (1 << 24) - 32)],
+)
+def test_sizes_that_the_matrices_do_not_have(
+    tmp_path: Path, target: Path, name: str, value: int
+) -> None:
+    path = tmp_path / "draft.safetensors"
+    config, arrays, tokens = write_tiny_draft(path, target)
+    write_draft(path, replace(config, **{name: value}), arrays, tokens)
+    with pytest.raises(CheckpointError, match="should have the shape"):
+        LLM(target, draft=str(path))
+
+
+def test_a_deeply_nested_config(tmp_path: Path, target: Path) -> None:
+    path = tmp_path / "draft.safetensors"
+    config, arrays, _ = write_tiny_draft(path, target)
+    save_file(arrays, path, metadata={**config.to_metadata(), "config": "[" * 100_000})
+    with pytest.raises(CheckpointError, match="config is damaged"):
+        DraftFile.open(path)
 
 
 @pytest.mark.parametrize("tokens", [[], [1, 1], [-1], [100_000]])

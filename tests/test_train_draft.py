@@ -142,7 +142,14 @@ def test_training_and_going_on(
     assert "a test" in card
     with LLM(target, draft=str(whole.path), speculate="dovetail") as llm:
         assert llm.generate("the and on", max_tokens=20, temperature=0).token_ids
-    checkpoint = tmp_path / "b" / "dovetail-1.checkpoint.pt"
+    (checkpoint,) = (tmp_path / "b").glob("features-*/*.checkpoint.pt")
+    with LLM(target, speculate="off") as llm:
+        other = tmp_path / "other.txt"
+        other.write_text(text.read_text() + "\x1ethe other text " * 30)
+        _, losses = trained(llm, other, tmp_path / "b", 3)
+        assert len(losses) == 3  # from the start: a checkpoint is of its text and target alone
+        with pytest.raises(OptionError, match="done already"):
+            trained(llm, text, tmp_path / "b", 5)
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with LLM(target, speculate="off") as llm, pytest.raises(OptionError, match="can't be resumed"):
         trained(llm, text, tmp_path / "b", 31)

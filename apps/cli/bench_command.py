@@ -83,7 +83,8 @@ _OF_SPECULATION_ALONE = ("drafters", "draft", "limit", "lookup")
 @click.option(
     "--draft",
     metavar="MODEL",
-    help="With --speculate: a smaller model of the same family, for the drafters auto and model.",
+    help="With --speculate: a smaller model of the same family, or a file of train-draft, for the "
+    "drafters that use it.",
 )
 @click.option(
     "--limit",

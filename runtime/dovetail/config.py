@@ -86,7 +86,7 @@ class DovetailConfig:
                 raise ValueError("heads or rope_base")
             if values["head_size"] % 2 or not 0 <= values["rms_eps"] < 1:
                 raise ValueError("head_size or rms_eps")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise CheckpointError(
                 f"{path}: the draft's config is damaged ({error}); fetch or train it again"
             ) from None

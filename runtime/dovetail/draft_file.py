@@ -40,6 +40,7 @@ class DraftFile:
                 f"{path}: {HEAD_TOKENS} should be different token ids below {config.vocab_size}, "
                 "as int32; the draft is damaged: fetch or train it again"
             )
+        _check_sizes(path, config, arrays)
         tensors = {name: _tensor(path, name, values) for name, values in arrays.items()}
         return cls(path=path, config=config, tensors=tensors, head_tokens=head_tokens)
 
@@ -84,8 +85,23 @@ def _are_tokens(ids: np.ndarray, vocab_size: int) -> bool:
     return bool(ids.min() >= 0 and ids.max() < vocab_size and len(np.unique(ids)) == len(ids))
 
 
+def _check_sizes(path: Path, config: DovetailConfig, arrays: Mapping[str, np.ndarray]) -> None:
+    """Before anything is planned by the config's numbers."""
+    attention_size = config.num_heads * config.head_size
+    for block in range(config.num_blocks):
+        for name, rows in (("attn_q", attention_size), ("ffn_up", config.feed_forward_size)):
+            name, shape = f"blk.{block}.{name}.weight", (rows, config.hidden_size)
+            if name not in arrays or arrays[name].shape != shape:
+                got = arrays[name].shape if name in arrays else "nothing"
+                raise CheckpointError(
+                    f"{path}: {name} should have the shape {shape}, got {got}; the draft is "
+                    "damaged: fetch or train it again"
+                )
+
+
 def _tensor(path: Path, name: str, values: np.ndarray) -> Tensor:
-    if values.ndim not in (1, 2) or values.dtype not in (np.float16, np.float32):
+    expected = {1: np.float32, 2: np.float16}.get(values.ndim)
+    if values.dtype != expected or not values.size:
         raise CheckpointError(
             f"{path}: {name} should be a float16 matrix or a float32 vector, is {values.dtype} "
             f"{values.shape}"

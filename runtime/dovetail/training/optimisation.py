@@ -61,7 +61,7 @@ def optimise(
 ) -> None:
     """Train in place, from the checkpoint on where there is one; told (step, loss)."""
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.rate, betas=_BETAS)
-    start = _resume(network, optimiser, checkpoint)
+    start = _resume(network, optimiser, checkpoint, recipe)
     device = target.head.device
     spread = float(np.std(np.asarray(pieces[0].hidden, np.float32)))
     network.train()
@@ -129,16 +129,24 @@ def _save(
     part.replace(checkpoint)
 
 
-def _resume(network: DraftNetwork, optimiser: torch.optim.Optimizer, checkpoint: Path) -> int:
-    """Steps done; 0 without a checkpoint. Raises OptionError for one that does not fit."""
+def _resume(
+    network: DraftNetwork, optimiser: torch.optim.Optimizer, checkpoint: Path, recipe: Recipe
+) -> int:
+    """Steps done; 0 without a checkpoint. Raises OptionError for one of no use here."""
     if not checkpoint.exists():
         return 0
     try:
         state = torch.load(checkpoint, weights_only=True)
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
-        return int(state["step"])
+        done = int(state["step"])
     except Exception as error:  # torch raises many kinds for a damaged file
         raise OptionError(
             f"{checkpoint} can't be resumed ({error}); delete it to start anew"
         ) from error
+    if done > recipe.steps:
+        raise OptionError(
+            f"steps: {done} are done already, more than the {recipe.steps} asked for; give at "
+            f"least {done}, or delete {checkpoint} to start anew"
+        )
+    return done

@@ -49,8 +49,13 @@ def train_draft(
     blocks      : of the draft
     window      : tokens of a piece
     head_tokens : that the draft scores, the most frequent ones
-    Raises OptionError for texts or a checkpoint that can't be used.
+    Raises OptionError for texts, a window or a checkpoint that can't be used.
     """
+    if window > llm.plan.context:
+        raise OptionError(
+            f"window: {window} tokens are more than the {llm.plan.context} that {llm.config.name} "
+            f"has room for; give at most {llm.plan.context}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with ModelFile.open(llm.path) as file:
         config = DovetailConfig.for_target(file, llm.config, blocks, window)
@@ -81,7 +86,7 @@ def train_draft(
         target,
         training,
         recipe,
-        folder / f"{name}.checkpoint.pt",
+        store.folder / f"{name}-of-{len(ids)}-{recipe.tokens}-{recipe.rate:g}.checkpoint.pt",
         lambda step, loss: told("training", step, recipe.steps, f"loss {loss:.4f}"),
     )
     acceptance = chain_acceptance(network, target, ids, held_out)
