@@ -145,7 +145,7 @@ def test_training_and_going_on(
     (checkpoint,) = (tmp_path / "b").glob("features-*/*.checkpoint.pt")
     with LLM(target, speculate="off") as llm:
         other = tmp_path / "other.txt"
-        other.write_text(text.read_text() + "\x1ethe other text " * 30)
+        other.write_text(text.read_text() + "\x1e" + "the other text " * 60)
         _, losses = trained(llm, other, tmp_path / "b", 3)
         assert len(losses) == 3  # from the start: a checkpoint is of its text and target alone
         with pytest.raises(OptionError, match="done already"):
