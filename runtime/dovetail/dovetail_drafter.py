@@ -79,7 +79,8 @@ class DovetailDrafter(CostlyDrafter):
             return False
         if lag <= MOST_TIMED_ROWS:
             return True
-        if min(tokens_left, _HORIZON) * rate * step_s(1) <= lag * self._row_s:
+        saved_s = self.savings.for_each_token_s(rate * step_s(1), step_s(1))
+        if min(tokens_left, _HORIZON) * saved_s <= lag * self._row_s:
             return False
         self._drop_path()
         count = min(_CHUNK, lag - 1)
