@@ -5,7 +5,6 @@ one path of the tree, where each row's hidden state is what the draft itself gue
 before. As with a draft model the likeliest node is continued next, and rows of another path go.
 """
 
-from bisect import bisect
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -13,11 +12,8 @@ import numpy as np
 
 from slipstream.runtime.dovetail.draft import MOST_TIMED_ROWS, Draft
 from slipstream.runtime.speculation.drafter import CostlyDrafter, Guess
+from slipstream.runtime.speculation.ranked_guesses import NUM_CANDIDATES, ranked_guesses
 
-_NUM_CANDIDATES = 8
-_NUM_GUESSES = 4
-_OTHERS = "dovetail's others"
-_SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995)  # class between two
 _CHUNK = 128  # rows of one step of catching up
 _HORIZON = 256  # tokens: most answers are no longer
 
@@ -105,16 +101,8 @@ class DovetailDrafter(CostlyDrafter):
             logits = self._feed_text(len(self._waiting))
         if len(path) > 1:
             logits = self._feed_path(path)
-        ids, values = self._draft.likeliest(logits, _NUM_CANDIDATES)
-        if not np.isfinite(values).all():  # a damaged draft, or nearly no tokens
-            return []
-        weights = np.exp(values - values[0])
-        shares = (weights / weights.sum()).tolist()
-        return [
-            Guess(token, (self.name if rank == 0 else _OTHERS, bisect(_SHARES, share)), share)
-            for rank, (token, share) in enumerate(zip(ids.tolist(), shares, strict=True))
-            if token < self._vocab_size  # embeddings may be padded beyond the tokens
-        ][:_NUM_GUESSES]
+        ids, values = self._draft.likeliest(logits, NUM_CANDIDATES)
+        return ranked_guesses(self.name, ids, values, self._vocab_size)
 
     def _feed_text(self, count: int) -> np.ndarray:
         """Rows of the text that wait; logits (1, N) after the last."""

@@ -4,7 +4,6 @@ The node that is worth most is continued next, so the tree is mostly a trunk wit
 cache is cut back to where the path to another node parts, and what is missing of that is fed.
 """
 
-from bisect import bisect
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -12,11 +11,8 @@ import numpy as np
 
 from slipstream.runtime.speculation.draft_model import MOST_TIMED_ROWS, DraftModel
 from slipstream.runtime.speculation.drafter import CostlyDrafter, Guess
+from slipstream.runtime.speculation.ranked_guesses import NUM_CANDIDATES, ranked_guesses
 
-_NUM_CANDIDATES = 8
-_NUM_GUESSES = 4
-_OTHERS = "model's others"
-_SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995)  # class between two
 _CHUNK = 128  # rows of one step of catching up
 _TYPICAL_DEPTH = 4  # of a draft, to tell whether drafting would be worth catching up
 _HORIZON = 256  # tokens: most answers are no longer
@@ -83,16 +79,8 @@ class ModelDrafter(CostlyDrafter):
         return costs.seconds(min(rows, MOST_TIMED_ROWS))
 
     def guesses(self, path: tuple[int, ...], state: None) -> list[Guess]:
-        ids, logits = self._model.likeliest(self.logits(path), _NUM_CANDIDATES)
-        if not np.isfinite(logits).all():  # a damaged draft, or nearly no tokens
-            return []
-        weights = np.exp(logits - logits[0])
-        shares = (weights / weights.sum()).tolist()
-        return [
-            Guess(token, (self.name if rank == 0 else _OTHERS, bisect(_SHARES, share)), share)
-            for rank, (token, share) in enumerate(zip(ids.tolist(), shares, strict=True))
-            if 0 <= token < self._vocab_size  # -1 where logits are NaN
-        ][:_NUM_GUESSES]
+        ids, logits = self._model.likeliest(self.logits(path), NUM_CANDIDATES)
+        return ranked_guesses(self.name, ids, logits, self._vocab_size)
 
     def logits(self, path: tuple[int, ...]) -> np.ndarray:
         """What the draft expects after a path: (1, tokens that its head is for), till fed again."""
