@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def test_pieces_and_tokens(target: Path, text: Path, tmp_path: Path) -> None:
         assert read_pieces([text], llm.tokenizer, 64) == pieces
         ids = frequent_tokens(pieces, 64, llm.config.vocab_size)
         assert len(set(ids.tolist())) == 64
-        assert {token for piece in pieces for token in piece} & set(ids.tolist())
+        (most_common, _), *_ = Counter(token for piece in pieces for token in piece).most_common(1)
+        assert most_common in ids
         (tmp_path / "short.txt").write_text("the")
         with pytest.raises(OptionError, match="at least 2 pieces"):
             read_pieces([tmp_path / "short.txt"], llm.tokenizer, 64)
@@ -140,8 +142,13 @@ def test_training_and_going_on(
     card = whole.path.with_suffix(".md").read_text()
     assert "tiny llama" in card
     assert "a test" in card
-    with LLM(target, draft=str(whole.path), speculate="dovetail") as llm:
-        assert llm.generate("the and on", max_tokens=20, temperature=0).token_ids
+    with (
+        LLM(target, draft=str(whole.path), speculate="dovetail") as drafted,
+        LLM(target, speculate="off") as plain,
+    ):
+        asked = {"max_tokens": 20, "temperature": 0}
+        answers = [llm.generate("the and on", **asked).token_ids for llm in (drafted, plain)]
+    assert answers[0] == answers[1]
     (checkpoint,) = (tmp_path / "b").glob("features-*/*.checkpoint.pt")
     with LLM(target, speculate="off") as llm:
         other = tmp_path / "other.txt"

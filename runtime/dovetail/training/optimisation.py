@@ -29,7 +29,13 @@ _SAVE_EVERY = 100  # steps
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """steps : in all; tokens : of a step, about; warm_up : steps until the rate is `rate`."""
+    """How long and how fast to train.
+
+    steps   : of the optimiser, in all
+    tokens  : of a step, about
+    rate    : the highest learning rate
+    warm_up : steps until it is reached
+    """
 
     steps: int
     tokens: int = 4096

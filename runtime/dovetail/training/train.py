@@ -13,7 +13,7 @@ from slipstream.runtime.dovetail.config import DovetailConfig
 from slipstream.runtime.dovetail.draft_file import write_draft
 from slipstream.runtime.dovetail.training.card import write_card
 from slipstream.runtime.dovetail.training.chain_acceptance import chain_acceptance
-from slipstream.runtime.dovetail.training.feature_store import FeatureStore
+from slipstream.runtime.dovetail.training.feature_store import FeatureStore, Piece
 from slipstream.runtime.dovetail.training.network import DraftNetwork
 from slipstream.runtime.dovetail.training.optimisation import FrozenTarget, Recipe, optimise
 from slipstream.runtime.dovetail.training.pieces import frequent_tokens, is_held_out, read_pieces
@@ -65,19 +65,7 @@ def train_draft(
         ids = frequent_tokens(pieces, min(head_tokens, llm.tokenizer.vocab_size), config.vocab_size)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         target = _frozen(file, ids, device)
-    everything = store.load()
-    training = [piece for index, piece in enumerate(everything) if not is_held_out(index)]
-    known = {tuple(piece.tokens.tolist()) for piece in training}  # greedy answers come again
-    held_out = [
-        piece
-        for index, piece in enumerate(everything)
-        if is_held_out(index) and tuple(piece.tokens.tolist()) not in known
-    ]
-    if not held_out:
-        raise OptionError(
-            "text: all that was held out is in the text to train on too, so that nothing could be "
-            "measured; give text that repeats itself less"
-        )
+    training, held_out = _parted(store.load())
     torch.manual_seed(0)
     network = DraftNetwork(config).to(device)
     name = f"dovetail-{blocks}"
@@ -103,6 +91,23 @@ def train_draft(
         command=command,
     )
     return Trained(path=path, acceptance=acceptance)
+
+
+def _parted(pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
+    """Pieces to train on, and those held out; raises OptionError where none of these is new."""
+    training = [piece for index, piece in enumerate(pieces) if not is_held_out(index)]
+    known = {tuple(piece.tokens.tolist()) for piece in training}  # greedy answers come again
+    held_out = [
+        piece
+        for index, piece in enumerate(pieces)
+        if is_held_out(index) and tuple(piece.tokens.tolist()) not in known
+    ]
+    if not held_out:
+        raise OptionError(
+            "text: all that was held out is in the text to train on too, so that nothing could be "
+            "measured; give text that repeats itself less"
+        )
+    return training, held_out
 
 
 def arrays_of(network: DraftNetwork) -> dict[str, np.ndarray]:
