@@ -45,8 +45,9 @@ def measure(
     with LLM(model, speculate=speculate, draft=draft, context=4096) as llm:
         speculation = llm._loaded.speculation
         speculation._state.costs = FixedCosts(rows, 1.0)
-        if speculation._dovetail is not None:
-            speculation._dovetail._draft.costs = FixedCosts(1 << 20, 1e-9)
+        if speculation._costly is not None:
+            speculation._costly._sequence.costs = FixedCosts(1 << 20, 1e-9)
+            speculation._costly.account.pay_for = lambda *_: True
         tokens = steps = drafted = 0
         by_depth: list[int] = []
         for prompt in prompts:

@@ -23,7 +23,7 @@ _LARGEST_SHARE = 0.45
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class DraftChoice:
     """The drafters of a model, and the file of the one that has one; None without.
 
     file, config : of a draft that is a model itself
@@ -38,7 +38,7 @@ class Draft:
 
 
 @contextmanager
-def chosen_draft(target: ModelFile, options: Options) -> Iterator[Draft]:
+def chosen_draft(target: ModelFile, options: Options) -> Iterator[DraftChoice]:
     """The drafters that the options ask for, or that are chosen here, and the open file.
 
     Raises CatalogueError for a draft that is not on this machine, OptionError for an acceptance of
@@ -66,7 +66,7 @@ def chosen_draft(target: ModelFile, options: Options) -> Iterator[Draft]:
         yield _decided(names, file, read_model_config(file), why)
 
 
-def _trained(target: ModelFile, names: tuple[str, ...], path: Path) -> Draft:
+def _trained(target: ModelFile, names: tuple[str, ...], path: Path) -> DraftChoice:
     """With a Dovetail draft. Raises OptionError for one of another target."""
     from slipstream.runtime.dovetail import DraftFile
 
@@ -102,7 +102,7 @@ def _decided(
     config: ModelConfig | None,
     why: str,
     trained: "DraftFile | None" = None,
-) -> Draft:
+) -> DraftChoice:
     name = "none" if config is None else config.name
     if trained is not None:
         name = trained.path.name
@@ -112,4 +112,4 @@ def _decided(
         why="the target verifies what they guess and has the last word" if names else why,
     )
     decisions = (drafters, Decision(what="draft", value=name, why=why)) if names else (drafters,)
-    return Draft(names=names, file=file, config=config, trained=trained, decisions=decisions)
+    return DraftChoice(names=names, file=file, config=config, trained=trained, decisions=decisions)

@@ -226,8 +226,7 @@ class LLM:
         seed = self._seed if options.seed is None else options.seed
         if seed is None:
             seed = int.from_bytes(os.urandom(4), "little")
-        speculation = self._loaded.speculation
-        sampler = speculation.sampler(options, seed)
+        sampler, speculator = self._loaded.speculation.request(options, seed)
         generation = Generation(
             tokens,
             sampler,
@@ -235,7 +234,7 @@ class LLM:
             max_length=min(context, limit),
             load_s=self._loaded.load_s,
             in_pieces=in_pieces,
-            speculator=speculation.speculator(sampler),
+            speculator=speculator,
         )
         self._loaded.engine.submit(generation)
         return TokenStream(generation, owner=self)

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slipstream.offload.plan import Plan
 from slipstream.runtime.backends import Backend, load_backend
 from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.checkpoint import ModelFile
-from slipstream.runtime.draft_choice import Draft, chosen_draft
+from slipstream.runtime.draft_choice import chosen_draft
 from slipstream.runtime.engine import Engine
 from slipstream.runtime.errors import CheckpointError, MemoryBudgetError, OptionError
 from slipstream.runtime.kv_cache import KVCache, pages_for
@@ -19,8 +20,17 @@ from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.models import ModelConfig, load_model, read_model_config
 from slipstream.runtime.options import KV_DTYPES, Options
 from slipstream.runtime.planning import DRAFT_HEAD_ROWS, DRAFT_KV, overlaps, plan_for
-from slipstream.runtime.speculation import CostlyDrafter, DraftModel, Speculation
+from slipstream.runtime.speculation import (
+    CostlyDrafter,
+    DraftModel,
+    ModelDrafter,
+    Speculation,
+    TimedSequence,
+)
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
+
+if TYPE_CHECKING:
+    from slipstream.runtime.dovetail import DraftFile
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -102,8 +112,13 @@ def _load(
             pending.add_done_callback(lambda _: backend.ops.set_num_threads(plan.threads))
             weights = load_model(file, config, backend, _stage(progress, "loading weights"))
             tokenizer, chat_template = pending.result()
-        draft_model = _load_draft(draft, tokenizer, draft_backend, plan, progress)
-        dovetail = _load_trained(draft, file, tokenizer, backend, plan)
+        costly: CostlyDrafter | None = None
+        if draft.trained is not None:
+            costly = _load_dovetail(draft.trained, file, tokenizer, backend, plan)
+        elif draft.file is not None and draft.config is not None:
+            costly = _load_draft_model(
+                draft.file, draft.config, tokenizer, draft_backend, plan, progress
+            )
     # Whole pages for each sequence: else fewer of them fit than the plan says.
     num_tokens = plan.num_sequences * pages_for(plan.context) * PAGE_SIZE
     cache = _cache_for(config, num_tokens, KV_DTYPES[plan.kv])
@@ -118,8 +133,7 @@ def _load(
             draft.names,
             backend.ops,
             tokenizer.vocab_size,
-            draft_model,
-            dovetail,
+            costly,
             acceptance=options.acceptance,
             overlap=overlaps(backend.device, draft_backend.device, options.acceptance),
         ),
@@ -144,43 +158,40 @@ def _prepare(file: ModelFile, backend: Backend, progress: Progress | None) -> No
     )
 
 
-def _load_draft(
-    draft: Draft, target: Tokenizer, backend: Backend, plan: Plan, progress: Progress | None
-) -> DraftModel | None:
-    """The model that drafts, if there is one.
+def _load_draft_model(
+    file: ModelFile,
+    config: ModelConfig,
+    target: Tokenizer,
+    backend: Backend,
+    plan: Plan,
+    progress: Progress | None,
+) -> ModelDrafter:
+    """The model that drafts for a target.
 
     Raises OptionError where its tokens are not the target's, and as `load` does.
     """
-    if draft.file is None or draft.config is None:
-        return None
     with backend.computing(plan.threads):
-        tokenizer = Tokenizer.from_metadata(draft.file.metadata, path=draft.file.path)
-        _check_vocabulary(draft.file, draft.config, tokenizer)
-        _check_same_tokens(draft.file.path, tokenizer, target)
-        _prepare(draft.file, backend, progress)
+        tokenizer = Tokenizer.from_metadata(file.metadata, path=file.path)
+        _check_vocabulary(file, config, tokenizer)
+        _check_same_tokens(file.path, tokenizer, target)
+        _prepare(file, backend, progress)
         stage = _stage(progress, "loading the draft's weights")
-        weights = load_model(draft.file, draft.config, backend, stage, head_rows=DRAFT_HEAD_ROWS)
+        weights = load_model(file, config, backend, stage, head_rows=DRAFT_HEAD_ROWS)
     num_tokens = pages_for(plan.context) * PAGE_SIZE
-    cache = _cache_for(draft.config, num_tokens, KV_DTYPES[DRAFT_KV])
-    return DraftModel(
-        weights, cache, backend, threads=plan.threads, vocab_size=tokenizer.vocab_size
-    )
+    cache = _cache_for(config, num_tokens, KV_DTYPES[DRAFT_KV])
+    sequence = TimedSequence(weights, cache, backend, threads=plan.threads)
+    return ModelDrafter(DraftModel(sequence, vocab_size=tokenizer.vocab_size), target.vocab_size)
 
 
-def _load_trained(
-    draft: Draft, target: ModelFile, tokenizer: Tokenizer, backend: Backend, plan: Plan
-) -> CostlyDrafter | None:
-    """The Dovetail draft, if there is one."""
-    if draft.trained is None:
-        return None
+def _load_dovetail(
+    file: "DraftFile", target: ModelFile, tokenizer: Tokenizer, backend: Backend, plan: Plan
+) -> CostlyDrafter:
     from slipstream.runtime.dovetail.dovetail_drafter import DovetailDrafter
-    from slipstream.runtime.dovetail.draft import Draft as DovetailDraft
+    from slipstream.runtime.dovetail.draft import DovetailDraft
 
     num_tokens = pages_for(plan.context) * PAGE_SIZE
-    loaded = DovetailDraft(
-        draft.trained, target, backend, threads=plan.threads, num_tokens=num_tokens
-    )
-    return DovetailDrafter(loaded, tokenizer.vocab_size, draft.trained.config.window)
+    draft = DovetailDraft(file, target, backend, threads=plan.threads, num_tokens=num_tokens)
+    return DovetailDrafter(draft, tokenizer.vocab_size, file.config.window)
 
 
 def _check_same_tokens(path: Path, draft: Tokenizer, target: Tokenizer) -> None:

@@ -11,18 +11,17 @@ from slipstream.offload.plan import Decision, Footprint, Plan
 from slipstream.offload.planner import plan_cpu
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.checkpoint import ModelFile
-from slipstream.runtime.draft_choice import Draft
+from slipstream.runtime.draft_choice import DraftChoice
 from slipstream.runtime.engine import LARGEST_CHUNK, Scoring
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
 from slipstream.runtime.models import ModelConfig, head_name
 from slipstream.runtime.options import DEFAULT_KV, KV_DTYPES, Options
-from slipstream.runtime.speculation import MATCH, OFF
+from slipstream.runtime.speculation import CATCH_UP_ROWS, MATCH, OFF
 
 if TYPE_CHECKING:
     from slipstream.runtime.dovetail import DraftFile
 
 DRAFT_KV = "f16"
-DRAFT_CHUNK = 128  # rows of one step of a Dovetail draft
 # A draft gives logits of the first tokens of its vocabulary only. Merges are ordered by how often
 # they were seen, so these are 97 to 99 % of English and code, for half the head's bytes.
 DRAFT_HEAD_ROWS = 1 << 16
@@ -33,7 +32,7 @@ def plan_for(
     config: ModelConfig,
     options: Options,
     backend: Backend,
-    draft: Draft,
+    draft: DraftChoice,
     draft_backend: Backend,
 ) -> Plan:
     """How the model, and the one that drafts for it on a backend of its own, are run here.
@@ -101,7 +100,7 @@ def _trained_footprint(draft: "DraftFile", target: ModelFile, backend: Backend) 
         weights_bytes=packed,
         read_bytes_per_token=packed,
         kv_bytes_per_token=config.blocks().kv_bytes_per_token(KV_DTYPES[DRAFT_KV]),
-        workspace_bytes=4 * DRAFT_CHUNK * 6 * widest,
+        workspace_bytes=4 * CATCH_UP_ROWS * 6 * widest,
         trained_context=config.window,
     )
 

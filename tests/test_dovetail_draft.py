@@ -10,7 +10,7 @@ from slipstream.runtime.backends import load_backend
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.dovetail import DraftFile
 from slipstream.runtime.dovetail.dovetail_drafter import DovetailDrafter
-from slipstream.runtime.dovetail.draft import Draft
+from slipstream.runtime.dovetail.draft import DovetailDraft
 from slipstream.runtime.dovetail.draft_file import round_to_q8_0
 from slipstream.runtime.dovetail.gating_fusion import blend
 from support.tiny_draft import (
@@ -33,14 +33,16 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def draft(target: Path, tmp_path: Path) -> Draft:
+def draft(target: Path, tmp_path: Path) -> DovetailDraft:
     write_tiny_draft(tmp_path / "draft.safetensors", target, blocks=2, window=WINDOW)
     return opened(tmp_path / "draft.safetensors", target, "numba")
 
 
-def opened(path: Path, target: Path, backend: str) -> Draft:
+def opened(path: Path, target: Path, backend: str) -> DovetailDraft:
     with ModelFile.open(target) as file:
-        return Draft(DraftFile.open(path), file, load_backend(backend), threads=2, num_tokens=512)
+        return DovetailDraft(
+            DraftFile.open(path), file, load_backend(backend), threads=2, num_tokens=512
+        )
 
 
 def rounded(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -99,11 +101,12 @@ def test_the_fusion_and_its_gate(target: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(fusion.fuse(f, e), blend(h1, h2, z))
 
 
-def test_rows_together_or_one_by_one(draft: Draft) -> None:
+def test_rows_together_or_one_by_one(draft: DovetailDraft) -> None:
     hidden = np.random.default_rng(1).normal(size=(30, 256)).astype(np.float32)
     tokens = list(chain(30, 90))
-    together = draft.feed(hidden, tokens)
-    draft.truncate(3)
+    logits, guessed = draft.feed(hidden, tokens)
+    together = logits.copy(), guessed
+    draft.sequence.truncate(3)
     for row in range(3, 30):
         alone = draft.feed(hidden[row : row + 1], tokens[row : row + 1])
     np.testing.assert_array_equal(together[0], alone[0])
@@ -113,8 +116,8 @@ def test_rows_together_or_one_by_one(draft: Draft) -> None:
 class Asked:
     """A drafter that has seen a text, and what it says of paths in any order."""
 
-    def __init__(self, draft: Draft, length: int = 20) -> None:
-        draft.truncate(0)
+    def __init__(self, draft: DovetailDraft, length: int = 20) -> None:
+        draft.sequence.truncate(0)
         self.drafter = DovetailDrafter(draft, 10_000, WINDOW)
         self.text = list(chain(length + 1, 90))
         self.hidden = np.random.default_rng(4).normal(size=(length, 256)).astype(np.float32)
@@ -127,10 +130,10 @@ class Asked:
         return [(guess.token, guess.prior) for guess in guesses]
 
     def ready(self) -> bool:
-        return self.drafter.catch_up(self.text, 100, 0.5, lambda rows: 1.0)
+        return self.drafter.catch_up(self.text, 100, lambda rows: 1.0)
 
 
-def test_a_path_says_the_same_however_it_was_reached(draft: Draft) -> None:
+def test_a_path_says_the_same_however_it_was_reached(draft: DovetailDraft) -> None:
     paths = [(), (5,), (5, 7), (5, 7, 9), (6,), (6, 2), (5, 8), (5, 7, 3)]
     want = {}
     for path in paths:  # each alone, row by row
@@ -146,7 +149,7 @@ def test_a_path_says_the_same_however_it_was_reached(draft: Draft) -> None:
     assert len({tuple(each) for each in want.values()}) == len(paths)
 
 
-def test_a_path_whose_beginning_was_not_asked_about(draft: Draft) -> None:
+def test_a_path_whose_beginning_was_not_asked_about(draft: DovetailDraft) -> None:
     asked = Asked(draft)
     asked.see(0, 20)
     want = [asked.ask(*path) for path in ((), (5,), (5, 7))][-1]
@@ -155,7 +158,7 @@ def test_a_path_whose_beginning_was_not_asked_about(draft: Draft) -> None:
     assert asked.ask(5, 7) == want
 
 
-def test_text_in_parts_is_the_text(draft: Draft) -> None:
+def test_text_in_parts_is_the_text(draft: DovetailDraft) -> None:
     asked = Asked(draft)
     asked.see(0, 20)
     want = asked.ask()
@@ -170,7 +173,7 @@ def test_text_in_parts_is_the_text(draft: Draft) -> None:
     assert got == want
 
 
-def test_another_request_goes_on_where_one_ended(draft: Draft) -> None:
+def test_another_request_goes_on_where_one_ended(draft: DovetailDraft) -> None:
     asked = Asked(draft)
     asked.see(0, 20)
     want = asked.ask()
@@ -193,10 +196,10 @@ def test_another_request_goes_on_where_one_ended(draft: Draft) -> None:
     assert asked.ask() != want
 
 
-def test_long_texts_are_read_from_their_last_window_on(draft: Draft) -> None:
+def test_long_texts_are_read_from_their_last_window_on(draft: DovetailDraft) -> None:
     asked = Asked(draft, 100)
     asked.see(0, 100)
     assert asked.ready()
     assert asked.drafter._start == 100 - WINDOW
     assert asked.ask()
-    assert draft.length == WINDOW
+    assert draft.sequence.length == WINDOW

@@ -12,8 +12,8 @@ from slipstream.cpu_kernels import QuantType
 from slipstream.runtime.completion import Completion
 from slipstream.runtime.dovetail.dovetail_drafter import DovetailDrafter
 from slipstream.runtime.llm import LLM
-from slipstream.runtime.speculation.step_costs import StepCosts
 from support.exact_forward import exact_hidden
+from support.fixed_costs import draft_always
 from support.tiny_draft import relative_error, write_tiny_draft
 from support.tiny_gguf import write_tiny_model
 
@@ -36,12 +36,6 @@ def shown(completion: Completion) -> tuple[object, ...]:
     )
 
 
-def at_no_cost(costs: StepCosts, seconds: float) -> None:
-    """Every step seems to take so long, whatever it took."""
-    costs._known = {1: seconds, 32: seconds}
-    costs.observe = lambda num_rows, seconds: None  # type: ignore[method-assign]
-
-
 @pytest.fixture(scope="module", params=["llama", "gemma3"])
 def models(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -57,9 +51,7 @@ def models(
 
 def drafted_by(draft: Path, target: Path, speculate: str) -> LLM:
     llm = LLM(target, speculate=speculate, draft=str(draft))
-    speculation = llm._loaded.speculation
-    at_no_cost(speculation._state.costs, 1.0)
-    at_no_cost(speculation._dovetail._draft.costs, 1e-9)
+    draft_always(llm)
     return llm
 
 
@@ -127,7 +119,7 @@ def test_the_draft_keeps_what_it_read_for_the_next_turn(models: tuple[LLM, LLM])
     plain, drafting = models
     prompt = "we in the and on we in"
     first = drafting.generate(prompt, max_tokens=10, temperature=0)
-    drafter = drafting._loaded.speculation._dovetail
+    drafter = drafting._loaded.speculation._costly
     start = drafter._start
     text = [*drafting.tokenize(prompt), *first.token_ids, *drafting.tokenize("or the")]
     want = plain.generate(text, max_tokens=3, temperature=0)

@@ -1,6 +1,7 @@
 """How much is drafted, on machines and texts that are made up: time is counted, not measured."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
@@ -12,7 +13,7 @@ from slipstream.runtime.speculation import (
     SpeculationState,
     Speculator,
 )
-from slipstream.runtime.speculation.savings import Savings
+from slipstream.runtime.speculation.account import Account
 from slipstream.runtime.speculation.step_costs import StepCosts
 from support.scripted_drafters import Liar, Oracle
 
@@ -120,7 +121,7 @@ class Hired(Oracle, CostlyDrafter):
 
     def __init__(self, price_s: float) -> None:
         Oracle.__init__(self, TEXT)
-        self.declined, self.savings = 0, Savings()
+        CostlyDrafter.__init__(self)
         self._price_s = price_s
         self.asked = 0
 
@@ -128,7 +129,7 @@ class Hired(Oracle, CostlyDrafter):
         return self._price_s
 
     def catch_up(
-        self, text: Sequence[int], tokens_left: int, rate: float, step_s: Callable[[int], float]
+        self, text: Sequence[int], tokens_left: int, step_s: Callable[[int], float]
     ) -> bool:
         return True
 
@@ -159,16 +160,34 @@ def test_what_a_costly_drafter_saves_is_what_no_cheap_one_knew() -> None:
     alone, beside = Hired(0.01), Hired(0.01)
     Run([alone], gentle).decode(300)
     Run([Oracle(TEXT), beside], gentle).decode(300)
-    assert alone.savings.for_each_token_s(0.0, 0.1) > 0.05
-    assert abs(beside.savings.for_each_token_s(0.0, 0.1)) < 0.01
+    assert alone.account.saved_s(0.1) > 0.05
+    assert abs(beside.account.saved_s(0.1)) < 0.01
 
 
-def test_savings_return_to_what_was_expected_once_nothing_is_seen() -> None:
-    savings = Savings()
-    savings.observe(300, 0, 600.0, 300.0)
-    assert savings.for_each_token_s(1.0, 2.0) < -0.5
-    savings.passed(2_000)
-    assert savings.for_each_token_s(1.0, 2.0) == pytest.approx(1.0, abs=0.01)
+def test_a_drafter_that_saves_nothing_rests_longer_each_time() -> None:
+    account, asked = Account(), []
+    for token in range(20_000):
+        if account.pay_for(0.0, 100, 0.5, 1.0):
+            account.observe(1, 1.1, 1, 1.0)
+            asked.append(token)
+        else:
+            account.passed(1)
+    rests = [after - before - 1 for before, after in pairwise(asked) if after > before + 1]
+    assert rests == [256, 512, 1024, 2048, 4096, 8192]
+    assert len(asked) < 7 * 100  # as many trials
+
+
+def test_a_drafter_that_saves_again_goes_on() -> None:
+    account = Account()
+    account.observe(100, 110.0, 100, 100.0)
+    assert not account.pay_for(0.0, 100, 0.5, 1.0)
+    account.passed(10_000)
+    assert account.pay_for(40.0, 100, 0.5, 1.0)  # as expected of a new one
+    assert not account.pay_for(60.0, 100, 0.5, 1.0)
+    account.observe(100, 60.0, 50, 50.0)
+    assert account.saved_s(1.0) == pytest.approx(0.4)
+    assert account.pay_for(39.0, 100, 0.0, 1.0)
+    assert not account.pay_for(41.0, 100, 1.0, 1.0)  # and has its rest
 
 
 def test_steps_beside_others_teach_nothing_about_drafts() -> None:

@@ -16,11 +16,11 @@ from slipstream.runtime.completion import Completion
 from slipstream.runtime.engine.scheduler import PrefillPace
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.llm import LLM
-from slipstream.runtime.sampling import Sampler, top_logprobs
+from slipstream.runtime.sampling import Sampler, SamplingOptions, top_logprobs
 from slipstream.runtime.speculation import Drafter, SpeculationState, Speculator
 from slipstream.runtime.speculation.ngram_lookup import NgramLookup
-from slipstream.runtime.speculation.step_costs import StepCosts
 from slipstream.runtime.speculation.token_recycling import TokenRecycling
+from support.fixed_costs import FREE, draft_always, fix_costs
 from support.scripted_drafters import Liar, Oracle, RandomDrafter
 from support.scripted_model import ScriptedEngine
 from support.tiny_gguf import write_tiny_model
@@ -78,16 +78,10 @@ def draft_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def at_no_cost(costs: StepCosts) -> None:
-    """Every step seems to take as long as one row's, whatever it took."""
-    costs._known = {1: 1.0, 32: 1.0}
-    costs.observe = lambda num_rows, seconds: None  # type: ignore[method-assign]
-
-
 def always_drafting(drafters: Sequence[Drafter], llm: LLM) -> Speculator:
     """Drafts as much as it can."""
     state = SpeculationState(llm._loaded.speculation._state.ops)
-    at_no_cost(state.costs)
+    fix_costs(state.costs, FREE)
     return Speculator(drafters, state)
 
 
@@ -96,11 +90,11 @@ def with_drafters(llm: LLM, name: str, monkeypatch: pytest.MonkeyPatch) -> list[
     made: list[Speculator] = []
     shared = recycling_of(llm)
 
-    def speculator(_: Sampler) -> Speculator:
+    def request(options: SamplingOptions, seed: int) -> tuple[Sampler, Speculator]:
         made.append(always_drafting(DRAFTERS[name](llm, shared), llm))
-        return made[-1]
+        return Sampler(options, seed=seed, vocab_size=llm.tokenizer.vocab_size), made[-1]
 
-    monkeypatch.setattr(llm._loaded.speculation, "speculator", speculator)
+    monkeypatch.setattr(llm._loaded.speculation, "request", request)
     return made
 
 
@@ -121,11 +115,7 @@ def test_drafts_change_nothing(plain: LLM, name: str, monkeypatch: pytest.Monkey
 def drafted_by(path: Path, target: Path, acceptance: str = "match") -> Iterator[LLM]:
     """A model that always has the draft model's guesses verified."""
     with LLM(target, speculate="model", draft=str(path), acceptance=acceptance) as llm:
-        speculation = llm._loaded.speculation
-        at_no_cost(speculation._state.costs)
-        model = speculation._model._model
-        at_no_cost(model.costs)
-        model.costs._known = {1: 1e-9, 32: 1e-9}
+        draft_always(llm)
         yield llm
 
 
@@ -237,7 +227,7 @@ def test_an_answer_ends_where_the_context_ends(plain: LLM, monkeypatch: pytest.M
 
 def test_an_oracle_is_accepted_in_full(eight: ScriptedEngine) -> None:
     state = SpeculationState(eight.backend.ops)
-    at_no_cost(state.costs)
+    fix_costs(state.costs, FREE)
     speculator = Speculator([Oracle(range(10, 400))], state)
     completion = eight.stream(list(range(10, 20)), speculator=speculator).completion
     assert completion.token_ids == tuple(range(20, 120))
@@ -250,7 +240,7 @@ def test_an_oracle_is_accepted_in_full(eight: ScriptedEngine) -> None:
 
 def test_lies_are_not_believed(eight: ScriptedEngine) -> None:
     state = SpeculationState(eight.backend.ops)
-    at_no_cost(state.costs)
+    fix_costs(state.costs, FREE)
     speculator = Speculator([Liar(range(10, 400))], state)
     completion = eight.stream(list(range(10, 20)), speculator=speculator).completion
     assert completion.token_ids == tuple(range(20, 120))
@@ -284,7 +274,7 @@ def test_a_closed_model_lets_go_of_its_draft(plain: LLM, draft_path: Path) -> No
     llm = LLM(plain.path, draft=str(draft_path))
     stream = llm.stream("the", max_tokens=5, temperature=0)
     assert stream.completion.token_ids
-    draft = weakref.ref(llm._loaded.speculation._model)
+    draft = weakref.ref(llm._loaded.speculation._costly)
     assert draft() is not None
     llm.close()
     gc.collect()

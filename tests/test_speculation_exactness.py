@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from slipstream.runtime.sampling import Sampler, SamplingOptions
-from slipstream.runtime.speculation import ROOT, DraftTree, Speculator
+from slipstream.runtime.speculation import ROOT, DraftTree, SpeculationState, speculator
 from slipstream.runtime.speculation.acceptance import POLICIES
 from slipstream.runtime.speculation.accepting_sampler import AcceptingSampler
 from slipstream.runtime.speculation.model_drafter import ModelDrafter
@@ -58,7 +58,7 @@ def paths(tree: DraftTree) -> set[tuple[int, ...]]:
     return set(found)
 
 
-def even_or_nothing(speculator: Speculator, growth: TreeGrowth, max_nodes: int) -> int:
+def even_or_nothing(growth: TreeGrowth, state: SpeculationState, max_nodes: int) -> int:
     """A cut that depends on what was drawn as much as it can: no tree with an odd first token."""
     growth.grow(min(6, max_nodes))
     tree = growth.tree(max_nodes)
@@ -100,7 +100,7 @@ def test_texts_are_as_likely_as_without_drafts(name: str) -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_no_cut_makes_them_more_or_less_likely(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Speculator, "_best_size", even_or_nothing)
+    monkeypatch.setattr(speculator, "best_size", even_or_nothing)
     assert p_value(name) > LEAST_P
 
 
@@ -109,7 +109,7 @@ def test_it_is_seen_where_what_was_cut_is_left_out() -> None:
 
 
 def test_it_is_seen_where_cut_places_are_drawn_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Speculator, "_best_size", even_or_nothing)
+    monkeypatch.setattr(speculator, "best_size", even_or_nothing)
     assert p_value("rejection", forgetful) < LEAST_P
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_speculation_engine import PROMPTS, SAMPLINGS, at_no_cost, shown
+from test_speculation_engine import PROMPTS, SAMPLINGS, shown
 
 from slipstream.cpu_kernels import QuantType
 from slipstream.runtime import loading
@@ -21,6 +21,7 @@ from slipstream.runtime.options import Options
 from slipstream.runtime.speculation import ROOT, DraftTree, Guess, Speculation
 from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
 from slipstream.runtime.speculation.draft_ends import chances_of, ends_of
+from support.fixed_costs import draft_always
 from support.scripted_model import wait_until
 from support.slow_devices import SlowDevice, slow_device
 from support.tiny_gguf import write_tiny_model
@@ -63,11 +64,7 @@ def drafted(
 
 def eager(llm: LLM) -> None:
     """From now on steps seem to be dear, with up to 8 rows all the same, and drafts cheap."""
-    speculation = llm._loaded.speculation
-    at_no_cost(speculation._state.costs)
-    speculation._state.costs._known = {1: 1.0, 8: 1.0, 32: 20.0}
-    at_no_cost(speculation._model._model.costs)
-    speculation._model._model.costs._known = {1: 1e-9, 32: 1e-9}
+    draft_always(llm, {1: 1.0, 8: 1.0, 32: 20.0})
 
 
 def leave_time(devices: dict[str, SlowDevice]) -> None:
@@ -86,7 +83,7 @@ def draft_threads() -> list[threading.Thread]:
 
 
 def guesses_of(speculation: Speculation, paths: Sequence[tuple[int, ...]]) -> list[Any]:
-    drafter = speculation._model
+    drafter = speculation._costly
     drafter.begin([7, 8, 9])
     return [drafter.guesses(path, None) for path in paths]
 
@@ -147,12 +144,12 @@ def test_drafts_beside_the_target_change_nothing(
         if draft == "target":
             leave_time(devices)
         got = [llm.generate(prompt, max_tokens=30, **sampling) for prompt, sampling in requests]
-        held = llm._loaded.speculation._model._model
+        held = llm._loaded.speculation._costly._model
         wait_until(lambda: llm._loaded.speculation._thread._executor._work_queue.empty())
     assert list(map(shown, got)) == list(map(shown, want))
     assert sum(each.stats["drafted_tokens"] for each in got) > 200
     assert sum(each.stats[count] for each in got) > 50
-    assert len(held.tokens) == held._cache.length(held._slot)  # whatever was cut back
+    assert len(held.tokens) == held.sequence.length  # whatever was cut back
 
 
 def rounds(llm: LLM, drafting: SlowDevice) -> list[tuple[float, float]]:

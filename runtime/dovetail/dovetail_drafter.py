@@ -5,41 +5,40 @@ one path of the tree, where each row's hidden state is what the draft itself gue
 before. As with a draft model the likeliest node is continued next, and rows of another path go.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
-from slipstream.runtime.dovetail.draft import MOST_TIMED_ROWS, Draft
-from slipstream.runtime.speculation.drafter import CostlyDrafter, Guess
+from slipstream.runtime.dovetail.draft import DovetailDraft
+from slipstream.runtime.dovetail.waiting_rows import WaitingRows
+from slipstream.runtime.speculation.drafter import Guess
+from slipstream.runtime.speculation.following_drafter import FollowingDrafter
 from slipstream.runtime.speculation.ranked_guesses import NUM_CANDIDATES, ranked_guesses
-
-_CHUNK = 128  # rows of one step of catching up
-_HORIZON = 256  # tokens: most answers are no longer
+from slipstream.runtime.speculation.timed_sequence import MOST_TIMED_ROWS
 
 _Path = tuple[int, ...]  # the text's last token, then drafted ones
 
 
-class DovetailDrafter(CostlyDrafter):
+class DovetailDrafter(FollowingDrafter):
     """One for all requests of a target: it follows the text whose hidden states come last."""
 
     name: ClassVar[str] = "dovetail"
     wants_hidden: ClassVar[bool] = True
     PRIOR: ClassVar[float] = 0.6
 
-    def __init__(self, draft: Draft, vocab_size: int, window: int) -> None:
+    def __init__(self, draft: DovetailDraft, vocab_size: int, window: int) -> None:
         """vocab_size : tokens of the target; window : rows that the draft sees"""
-        super().__init__()
+        super().__init__(draft.sequence)
         self._draft = draft
         self._vocab_size = vocab_size
         self._window = window
         self._text: Sequence[int] = ()
         self._start = 0  # of the text: hidden states before are not known
         self._rows = 0  # of the text that the draft holds, from `_start` on
-        self._waiting: list[np.ndarray] = []  # hidden states of the next ones, (1, C) each
+        self._waiting = WaitingRows()  # hidden states of the next ones
         self._path: list[int] = []  # drafted tokens whose rows it holds behind those
         self._guessed: dict[_Path, np.ndarray] = {}  # hidden state after each path, (C,)
-        self._row_s = 0.0  # of catching up
 
     def observe_hidden(self, text: Sequence[int], start: int, hidden: np.ndarray) -> None:
         self._drop_path()
@@ -47,45 +46,35 @@ class DovetailDrafter(CostlyDrafter):
         if text is not self._text:
             # Another request may go on with what this one ended with. The last row's token is the
             # first that it may have otherwise.
-            goes_on = self._waiting and list(self._text[:known]) == list(text[:known])
+            goes_on = len(self._waiting) > 0 and list(self._text[:known]) == list(text[:known])
             self._text = text
             known = known if goes_on else -1
         if start != known:
-            self._draft.truncate(0)
-            self._start, self._rows, self._waiting = start, 0, []
-        self._waiting += np.split(hidden.copy(), len(hidden))
+            self._sequence.truncate(0)
+            self._start, self._rows = start, 0
+            self._waiting.clear()
+        self._waiting.append(hidden)
         if len(self._waiting) > self._window:  # the rows before would not be seen
             dropped = len(self._waiting) - self._window
-            self._draft.truncate(0)
+            self._sequence.truncate(0)
             self._start, self._rows = self._start + self._rows + dropped, 0
-            del self._waiting[:dropped]
+            self._waiting.take(dropped)
 
     def begin(self, text: Sequence[int]) -> None:
         self._drop_path()
 
-    def catch_up(
-        self,
-        text: Sequence[int],
-        tokens_left: int,
-        rate: float,
-        step_s: Callable[[int], float],
-    ) -> bool:
+    def _lag(self, text: Sequence[int]) -> int | None:
         lag = len(self._waiting)
         if text is not self._text or self._start + self._rows + lag != len(text) - 1 or not lag:
-            return False
-        if lag <= MOST_TIMED_ROWS:
-            return True
-        saved_s = self.savings.for_each_token_s(rate * step_s(1), step_s(1))
-        if min(tokens_left, _HORIZON) * saved_s <= lag * self._row_s:
-            return False
+            return None
+        return lag
+
+    def _read(self, count: int) -> None:
         self._drop_path()
-        count = min(_CHUNK, lag - 1)
         self._feed_text(count)
-        self._row_s = self._draft.fed_s / count
-        return lag - count <= MOST_TIMED_ROWS
 
     def price_s(self, path: _Path) -> float | None:
-        costs = self._draft.costs
+        costs = self._sequence.costs
         if not costs.known:
             return None
         text_s = costs.seconds(min(len(self._waiting), MOST_TIMED_ROWS)) if self._waiting else 0.0
@@ -101,23 +90,23 @@ class DovetailDrafter(CostlyDrafter):
             logits = self._feed_text(len(self._waiting))
         if len(path) > 1:
             logits = self._feed_path(path)
-        ids, values = self._draft.likeliest(logits, NUM_CANDIDATES)
+        places, values = self._sequence.likeliest(logits, NUM_CANDIDATES)
+        ids = self._draft.head_tokens[places]
         return ranked_guesses(self.name, ids, values, self._vocab_size)
 
     def _feed_text(self, count: int) -> np.ndarray:
         """Rows of the text that wait; logits (1, N) after the last."""
         first = self._start + self._rows + 1
         tokens = self._text[first : first + count]
-        logits, guessed = self._draft.feed(np.concatenate(self._waiting[:count]), tokens)
+        logits, guessed = self._draft.feed(self._waiting.take(count), tokens)
         self._rows += count
-        del self._waiting[:count]
         self._guessed[tokens[-1],] = guessed
         return logits
 
     def _feed_path(self, path: _Path) -> np.ndarray:
         """Rows of a path's drafted tokens that the draft does not hold; logits after the last."""
         held = self._shared(path)
-        self._draft.truncate(self._rows + held)
+        self._sequence.truncate(self._rows + held)
         del self._path[held:]
         while True:
             # As many rows at once as have their hidden state; the last is always fed anew.
@@ -141,6 +130,6 @@ class DovetailDrafter(CostlyDrafter):
 
     def _drop_path(self) -> None:
         """Forget what was drafted: a tree is over, or not yet begun."""
-        self._draft.truncate(self._rows)
+        self._sequence.truncate(self._rows)
         self._path.clear()
         self._guessed.clear()

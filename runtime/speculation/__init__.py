@@ -3,6 +3,8 @@
 from slipstream.runtime.speculation.draft_model import DraftModel
 from slipstream.runtime.speculation.draft_tree import EMPTY, ROOT, DraftTree
 from slipstream.runtime.speculation.drafter import CostlyDrafter, Drafter, Guess
+from slipstream.runtime.speculation.following_drafter import CATCH_UP_ROWS
+from slipstream.runtime.speculation.model_drafter import ModelDrafter
 from slipstream.runtime.speculation.speculation import (
     ACCEPTANCES,
     DOVETAIL,
@@ -13,11 +15,14 @@ from slipstream.runtime.speculation.speculation import (
     drafter_names,
     drafter_of,
 )
+from slipstream.runtime.speculation.speculation_state import SpeculationState
 from slipstream.runtime.speculation.speculation_stats import SpeculationStats
-from slipstream.runtime.speculation.speculator import SpeculationState, Speculator
+from slipstream.runtime.speculation.speculator import Speculator
+from slipstream.runtime.speculation.timed_sequence import TimedSequence
 
 __all__ = [
     "ACCEPTANCES",
+    "CATCH_UP_ROWS",
     "DOVETAIL",
     "EMPTY",
     "MATCH",
@@ -29,10 +34,12 @@ __all__ = [
     "DraftTree",
     "Drafter",
     "Guess",
+    "ModelDrafter",
     "Speculation",
     "SpeculationState",
     "SpeculationStats",
     "Speculator",
+    "TimedSequence",
     "drafter_names",
     "drafter_of",
 ]

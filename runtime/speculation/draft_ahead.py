@@ -15,11 +15,11 @@ from typing import ClassVar
 from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
 from slipstream.runtime.speculation.device_thread import DeviceThread
 from slipstream.runtime.speculation.draft_ends import DraftEnd, chances_of, ends_of
-from slipstream.runtime.speculation.draft_model import MOST_TIMED_ROWS
 from slipstream.runtime.speculation.draft_tree import DraftTree
 from slipstream.runtime.speculation.drafter import CostlyDrafter, Guess
 from slipstream.runtime.speculation.model_drafter import ModelDrafter
 from slipstream.runtime.speculation.speculation_stats import SpeculationStats
+from slipstream.runtime.speculation.timed_sequence import MOST_TIMED_ROWS
 
 _LEAST_CHANCE = 0.02  # that a text comes to be, for the draft to be asked what follows it
 _FARTHEST = 32  # tokens behind a draft: no next one is deeper
@@ -56,14 +56,14 @@ class DraftAhead(CostlyDrafter):
 
     def __init__(self, drafter: ModelDrafter, thread: DeviceThread) -> None:
         super().__init__()
-        self.savings = drafter.savings
+        self.account = drafter.account
         self._drafter = drafter
         self._thread = thread
         self._text: Sequence[int] = ()
         self._length = 0  # of the text when it was last looked at
         self._place = _Place()  # at its end
         self._may_wait = True  # since nothing that follows the text was drafted yet
-        self._catching_up: Future[bool] | None = None
+        self._catching_up: Future[None] | None = None
         self._num_ready = self._num_awaited = 0
         # Written by the device's thread:
         self._agreed = 0  # tokens of the text that the draft holds at least
@@ -71,23 +71,20 @@ class DraftAhead(CostlyDrafter):
         self._failure: Exception | None = None
 
     def catch_up(
-        self,
-        text: Sequence[int],
-        tokens_left: int,
-        rate: float,
-        step_s: Callable[[int], float],
+        self, text: Sequence[int], tokens_left: int, step_s: Callable[[int], float]
     ) -> bool:
         """As `CostlyDrafter.catch_up`; the work is done beside the target's steps."""
         if self._failure is not None:
             raise self._failure
         if len(text) - self._agreed <= MOST_TIMED_ROWS:
-            return True
+            # Its steps are beside the target's: all that it can cost is that the target waits.
+            return self.account.pay_for(0.0, tokens_left, step_s(1), step_s(1))
         if self._catching_up is None or self._catching_up.done():
             if self._catching_up is not None:
                 self._catching_up.result()  # raises what it met
             times = [step_s(rows) for rows in range(MOST_TIMED_ROWS + 1)]  # the engine goes on
             self._catching_up = self._thread.submit(
-                self._catch_up, text, tokens_left, rate, times.__getitem__
+                self._catch_up, text, tokens_left, times.__getitem__
             )
         return False
 
@@ -134,11 +131,10 @@ class DraftAhead(CostlyDrafter):
         return self._may_wait and place.guesses is None
 
     def _catch_up(
-        self, text: Sequence[int], tokens_left: int, rate: float, step_s: Callable[[int], float]
-    ) -> bool:
-        ready = self._drafter.catch_up(text, tokens_left, rate, step_s)
+        self, text: Sequence[int], tokens_left: int, step_s: Callable[[int], float]
+    ) -> None:
+        self._drafter.catch_up(text, tokens_left, step_s)
         self._agreed = self._drafter.agreed
-        return ready
 
     def _ask(self, text: Sequence[int], length: int, path: _Path, place: _Place) -> list[Guess]:
         """What follows the first `length` tokens of a text and then a path, which is a place."""

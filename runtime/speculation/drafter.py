@@ -7,8 +7,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
+from slipstream.runtime.speculation.account import Account
 from slipstream.runtime.speculation.draft_tree import DraftTree
-from slipstream.runtime.speculation.savings import Savings
 from slipstream.runtime.speculation.speculation_stats import SpeculationStats
 
 
@@ -67,23 +67,22 @@ class Drafter(ABC):
         """Learn what the target made of tokens of a text, from `start` on.
 
         text   : the request's own list, which grows
-        hidden : (T, C) float32, final-normed hidden states, the output head's input
+        hidden : (T, C) float32, final-normed hidden states, the output head's input; the drafter's
+                 to keep
         """
 
 
 class CostlyDrafter(Drafter):
     """A drafter whose guesses take time that they must be worth.
 
-    PRIOR    : share of its first guesses that are right, before any was counted
-    declined : times that it was not asked, since its guess was not worth the time
-    savings  : what its guesses brought beyond those of the cheap drafters, for their time
+    PRIOR   : share of its first guesses that are right, before any was counted
+    account : what its guesses took, and brought beyond those of the cheap drafters
     """
 
     PRIOR: ClassVar[float]
 
     def __init__(self) -> None:
-        self.declined = 0
-        self.savings = Savings()
+        self.account = Account()
 
     @abstractmethod
     def price_s(self, path: tuple[int, ...]) -> float | None:
@@ -91,18 +90,13 @@ class CostlyDrafter(Drafter):
 
     @abstractmethod
     def catch_up(
-        self,
-        text: Sequence[int],
-        tokens_left: int,
-        rate: float,
-        step_s: Callable[[int], float],
+        self, text: Sequence[int], tokens_left: int, step_s: Callable[[int], float]
     ) -> bool:
         """Work on being ready for the end of a text; whether it now is.
 
         A bounded part of the work for each call, and none that is not worth its time.
 
         tokens_left : to come at most
-        rate        : share of first guesses that are right
         step_s      : seconds that a step of the target takes, by its rows
         """
 

@@ -4,21 +4,19 @@ The node that is worth most is continued next, so the tree is mostly a trunk wit
 cache is cut back to where the path to another node parts, and what is missing of that is fed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
-from slipstream.runtime.speculation.draft_model import MOST_TIMED_ROWS, DraftModel
-from slipstream.runtime.speculation.drafter import CostlyDrafter, Guess
+from slipstream.runtime.speculation.draft_model import DraftModel
+from slipstream.runtime.speculation.drafter import Guess
+from slipstream.runtime.speculation.following_drafter import FollowingDrafter
 from slipstream.runtime.speculation.ranked_guesses import NUM_CANDIDATES, ranked_guesses
-
-_CHUNK = 128  # rows of one step of catching up
-_TYPICAL_DEPTH = 4  # of a draft, to tell whether drafting would be worth catching up
-_HORIZON = 256  # tokens: most answers are no longer
+from slipstream.runtime.speculation.timed_sequence import MOST_TIMED_ROWS
 
 
-class ModelDrafter(CostlyDrafter):
+class ModelDrafter(FollowingDrafter):
     """One for all requests of a target: it follows whichever text it is asked about."""
 
     name: ClassVar[str] = "model"
@@ -26,13 +24,12 @@ class ModelDrafter(CostlyDrafter):
 
     def __init__(self, model: DraftModel, vocab_size: int) -> None:
         """vocab_size : of the target; the draft may know more tokens"""
-        super().__init__()
+        super().__init__(model.sequence)
         self._model = model
         self._vocab_size = vocab_size
         self._text: Sequence[int] = ()
         self._length = 0  # of the text; tokens may since have come to it
         self.agreed = 0  # tokens of the text that the draft holds
-        self._row_s = 0.0  # of catching up
 
     def begin(self, text: Sequence[int]) -> None:
         self.follow(text, len(text))
@@ -50,36 +47,24 @@ class ModelDrafter(CostlyDrafter):
             same += 1
         self.agreed = min(same, length)
 
-    def catch_up(
-        self,
-        text: Sequence[int],
-        tokens_left: int,
-        rate: float,
-        step_s: Callable[[int], float],
-    ) -> bool:
+    def _lag(self, text: Sequence[int]) -> int:
         self.begin(text)
-        lag = self._length - self.agreed
-        if lag <= MOST_TIMED_ROWS:
-            return True
-        saved_s = self.savings.for_each_token_s(self._saved_s(rate, step_s), step_s(1))
-        if min(tokens_left, _HORIZON) * saved_s <= lag * self._row_s:
-            return False
+        return self._length - self.agreed
+
+    def _read(self, count: int) -> None:
         self._model.truncate(self.agreed)
-        chunk = text[self.agreed : self.agreed + min(_CHUNK, lag - 1)]
-        self._model.feed(chunk)
-        self._row_s = self._model.fed_s / len(chunk)
-        self.agreed += len(chunk)
-        return lag - len(chunk) <= MOST_TIMED_ROWS
+        self._model.feed(self._text[self.agreed : self.agreed + count])
+        self.agreed += count
 
     def price_s(self, path: tuple[int, ...]) -> float | None:
-        costs = self._model.costs
+        costs = self._sequence.costs
         if not costs.known:
             return None
         rows = self._length + len(path) - 1 - self._held(path)
         return costs.seconds(min(rows, MOST_TIMED_ROWS))
 
     def guesses(self, path: tuple[int, ...], state: None) -> list[Guess]:
-        ids, logits = self._model.likeliest(self.logits(path), NUM_CANDIDATES)
+        ids, logits = self._sequence.likeliest(self.logits(path), NUM_CANDIDATES)
         return ranked_guesses(self.name, ids, logits, self._vocab_size)
 
     def logits(self, path: tuple[int, ...]) -> np.ndarray:
@@ -105,10 +90,3 @@ class ModelDrafter(CostlyDrafter):
         ):
             same += 1
         return length + same
-
-    def _saved_s(self, rate: float, step_s: Callable[[int], float]) -> float:
-        """Seconds that drafting would save for each token, were there no other drafters."""
-        costs = self._model.costs
-        draft_s = _TYPICAL_DEPTH * (costs.seconds(1) if costs.known else 0.0)
-        expected = sum(rate**depth for depth in range(_TYPICAL_DEPTH + 1))
-        return step_s(1) - (draft_s + step_s(_TYPICAL_DEPTH + 1)) / expected

@@ -20,7 +20,7 @@ class SampledDrafter(CostlyDrafter):
 
     def __init__(self, model: ModelDrafter, sampler: AcceptingSampler) -> None:
         super().__init__()
-        self.savings = model.savings
+        self.account = model.account
         self._model = model
         self._sampler = sampler
         self._text: Sequence[int] = ()
@@ -30,13 +30,9 @@ class SampledDrafter(CostlyDrafter):
         self._model.begin(text)
 
     def catch_up(
-        self,
-        text: Sequence[int],
-        tokens_left: int,
-        rate: float,
-        step_s: Callable[[int], float],
+        self, text: Sequence[int], tokens_left: int, step_s: Callable[[int], float]
     ) -> bool:
-        return self._model.catch_up(text, tokens_left, rate, step_s)
+        return self._model.catch_up(text, tokens_left, step_s)
 
     def price_s(self, path: tuple[int, ...]) -> float | None:
         return self._model.price_s(path) if self._sampler.drawn(path[1:]) is None else 0.0

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.sampling import Sampler, SamplingOptions
-from slipstream.runtime.speculation.draft_model import DraftModel
 from slipstream.runtime.speculation.drafter import CostlyDrafter, Drafter
 from slipstream.runtime.speculation.model_drafter import ModelDrafter
 from slipstream.runtime.speculation.ngram_lookup import NgramLookup
-from slipstream.runtime.speculation.speculator import SpeculationState, Speculator
+from slipstream.runtime.speculation.speculation_state import SpeculationState
+from slipstream.runtime.speculation.speculator import Speculator
 from slipstream.runtime.speculation.token_recycling import TokenRecycling
 
 if TYPE_CHECKING:
@@ -53,74 +53,65 @@ class Speculation:
         names: tuple[str, ...],
         ops: ModuleType,
         vocab_size: int,
-        draft_model: DraftModel | None = None,
-        dovetail: CostlyDrafter | None = None,
+        costly: CostlyDrafter | None = None,
         *,
         acceptance: str = MATCH,
         overlap: bool = False,
     ) -> None:
-        """ops, vocab_size : of the target; at most one of the two drafts
-        acceptance      : one of ACCEPTANCES
-        overlap         : whether the draft model goes on while the target verifies; with MATCH only
+        """ops, vocab_size : of the target
+        costly             : the drafter that has a draft, a model or a Dovetail one
+        acceptance         : one of ACCEPTANCES
+        overlap            : whether a draft model drafts while the target verifies; with MATCH only
         """
         self._names = names
-        self._model = ModelDrafter(draft_model, vocab_size) if draft_model is not None else None
-        self._thread = _device_thread() if draft_model is not None and overlap else None
+        self._costly = costly
+        self._thread = _device_thread() if isinstance(costly, ModelDrafter) and overlap else None
         self._acceptance = acceptance
         self._vocab_size = vocab_size
-        self._dovetail = dovetail
         self._state = SpeculationState(ops)
         self._recycling = TokenRecycling(vocab_size) if "recycling" in names else None
 
-    def sampler(self, options: SamplingOptions, seed: int) -> Sampler:
-        """For a new request: one that accepts by the policy, where a draft model is to draw.
+    def request(self, options: SamplingOptions, seed: int) -> tuple[Sampler, Speculator | None]:
+        """For a new request; no speculator where speculation is off.
 
         Raises OptionError as `Sampler` does.
         """
-        if not self._draws(options):
-            return Sampler(options, seed=seed, vocab_size=self._vocab_size)
-        from slipstream.runtime.speculation.acceptance import POLICIES
-        from slipstream.runtime.speculation.accepting_sampler import AcceptingSampler
-
-        policy = POLICIES[self._acceptance]
-        return AcceptingSampler(options, policy, seed=seed, vocab_size=self._vocab_size)
-
-    def speculator(self, sampler: Sampler) -> Speculator | None:
-        """For the request of a sampler made here; None where speculation is off."""
+        sampler, costly = self._sampler(options, seed)
         drafters: list[Drafter] = []
         if "ngram" in self._names:
             drafters.append(NgramLookup())
         if self._recycling is not None:
             drafters.append(self._recycling)
-        if self._model is not None:
-            drafters.append(self._model_drafter(self._model, sampler))
-        if self._dovetail is not None:
-            drafters.append(self._dovetail)
-        return Speculator(drafters, self._state) if drafters else None
-
-    def _draws(self, options: SamplingOptions) -> bool:
-        """Whether a draft model draws its guesses, for a policy that accepts such."""
-        return self._acceptance != MATCH and self._model is not None and not options.is_greedy
-
-    def _model_drafter(self, model: ModelDrafter, sampler: Sampler) -> Drafter:
-        if self._draws(sampler.options):
-            from slipstream.runtime.speculation.accepting_sampler import AcceptingSampler
-            from slipstream.runtime.speculation.sampled_drafter import SampledDrafter
-
-            assert isinstance(sampler, AcceptingSampler)
-            return SampledDrafter(model, sampler)
-        if self._thread is None:
-            return model
-        from slipstream.runtime.speculation.draft_ahead import DraftAhead
-
-        return DraftAhead(model, self._thread)
+        if costly is not None:
+            drafters.append(costly)
+        return sampler, Speculator(drafters, self._state) if drafters else None
 
     def close(self) -> None:
-        """Let go of the draft model and of what was learned; requests go on without drafts."""
+        """Let go of the draft and of what was learned; requests go on without drafts."""
         if self._thread is not None:
             self._thread.close()
         self._names = ()
-        self._model = self._thread = self._recycling = self._dovetail = None
+        self._costly = self._thread = self._recycling = None
+
+    def _sampler(self, options: SamplingOptions, seed: int) -> tuple[Sampler, Drafter | None]:
+        """And the costly drafter for its request: they know each other where a draft draws."""
+        costly, vocab_size = self._costly, self._vocab_size
+        if not isinstance(costly, ModelDrafter):
+            return Sampler(options, seed=seed, vocab_size=vocab_size), costly
+        if self._acceptance != MATCH and not options.is_greedy:
+            from slipstream.runtime.speculation.acceptance import POLICIES
+            from slipstream.runtime.speculation.accepting_sampler import AcceptingSampler
+            from slipstream.runtime.speculation.sampled_drafter import SampledDrafter
+
+            policy = POLICIES[self._acceptance]
+            sampler = AcceptingSampler(options, policy, seed=seed, vocab_size=vocab_size)
+            return sampler, SampledDrafter(costly, sampler)
+        plain = Sampler(options, seed=seed, vocab_size=vocab_size)
+        if self._thread is None:
+            return plain, costly
+        from slipstream.runtime.speculation.draft_ahead import DraftAhead
+
+        return plain, DraftAhead(costly, self._thread)
 
 
 def _device_thread() -> "DeviceThread":

@@ -1,57 +1,33 @@
-"""Decides, step by step, what is drafted for a request: SmartSpec's goodput on measured costs.
-
-Source: arXiv:2406.14066. Goodput is tokens a second: of all sizes of the tree, none included, the
-one with the most expected tokens for the expected time is taken.
-"""
+"""Decides, step by step, what is drafted for a request, and learns from what became of it."""
 
 import time
 from collections.abc import Sequence
-from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
-from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
 from slipstream.runtime.speculation.draft_tree import EMPTY, ROOT, DraftTree
 from slipstream.runtime.speculation.drafter import CostlyDrafter, Drafter
+from slipstream.runtime.speculation.goodput import best_size
 from slipstream.runtime.speculation.pauses import Pauses
+from slipstream.runtime.speculation.speculation_state import STEP_ROWS, SpeculationState
 from slipstream.runtime.speculation.speculation_stats import SpeculationStats
-from slipstream.runtime.speculation.step_costs import StepCosts
 from slipstream.runtime.speculation.token_recycling import NUM_CANDIDATES
-from slipstream.runtime.speculation.tree_growth import TreeGrowth, Worth, first_of
-
-# Rows of a step, with the pending token: few sizes, so that each is soon known and kept prepared,
-# and those that kernels cut into the fewest tiles: 3 rows take as long as 4, and 6 longer than 8.
-STEP_ROWS = (2, 4, 8, 12, 16, 24, 32)
-_LEAST_VALUE = 0.02  # a row costs more than so much of a step
-_TYPICAL_ROWS = 8  # up to which the cost of a row more is taken as one slope
-_MEMORY = 0.9  # of what the steps before the newest brought
-_NEWEST = 0.1  # weight of a new draft's time in the running mean
+from slipstream.runtime.speculation.tree_growth import TreeGrowth, first_of
 
 
-class SpeculationState:
-    """What all requests of a model learn together; the engine's thread alone uses it.
+class _Drafted(NamedTuple):
+    """A draft that is being verified.
 
-    draft_s : running mean time of growing a tree, without costly drafters
+    num_nodes  : of the tree that was grown
+    getting_s  : seconds until the drafters were ready
+    growing_s  : and then until the tree was
     """
 
-    def __init__(self, ops: ModuleType) -> None:
-        """ops : of the backend that the target runs on"""
-        self.ops = ops
-        self.rates = AcceptanceRates()
-        self.costs = StepCosts(STEP_ROWS[-1])
-        self.draft_s = 0.0
-        self._tokens = self._seconds = 0.0
-
-    def brought(self, tokens: int, seconds: float) -> None:
-        """A step and its draft brought so many tokens and took so long."""
-        self._tokens = _MEMORY * self._tokens + tokens
-        self._seconds = _MEMORY * self._seconds + seconds
-
-    @property
-    def token_s(self) -> float:
-        """Seconds that a token takes now; without drafts it never takes longer than a step."""
-        plain_s = self.costs.seconds(1)
-        return min(plain_s, self._seconds / self._tokens) if self._tokens else plain_s
+    growth: TreeGrowth
+    num_nodes: int
+    getting_s: float
+    growing_s: float
 
 
 class Speculator:
@@ -60,12 +36,12 @@ class Speculator:
     def __init__(self, drafters: Sequence[Drafter], state: SpeculationState) -> None:
         """drafters : the costly ones last"""
         self._drafters = drafters
+        self._costly = [each for each in drafters if isinstance(each, CostlyDrafter)]
         self._hidden_takers = [each for each in drafters if each.wants_hidden]
         self._state = state
         self._pauses = Pauses()
         # Of the step under way, when it is this request's alone:
-        self._growth: TreeGrowth | None = None
-        self._draft_s = 0.0
+        self._drafted: _Drafted | None = None
         self._step_s: float | None = None
         self.num_drafted = self.num_accepted = self.num_verified = 0
         self.accepted_by_depth: list[int] = []  # drafts whose accepted path had d + 1 nodes or more
@@ -81,11 +57,11 @@ class Speculator:
         start = time.perf_counter()
         drafters = [each for each in self._drafters if self._is_ready(each, text, max_nodes)]
         ready = time.perf_counter()
-        growth = self._growth = TreeGrowth(drafters, state.rates, text, self._worth())
-        size = self._best_size(growth, min(max_nodes, STEP_ROWS[-1] - 1))
+        growth = TreeGrowth(drafters, state.rates, text, state.worth())
+        size = best_size(growth, state, min(max_nodes, STEP_ROWS[-1] - 1))
         end = time.perf_counter()
-        self._draft_s = end - start
-        state.draft_s += _NEWEST * (end - ready - growth.costly_s - state.draft_s)
+        self._drafted = _Drafted(growth, size, ready - start, end - ready)
+        state.drafted(end - ready - growth.costly_s)
         self._pauses.drafted(size, state.draft_s / state.costs.seconds(1))
         self.num_drafted += size
         self.num_verified += size > 0
@@ -110,12 +86,14 @@ class Speculator:
         self.accepted_by_depth += [0] * (len(path) - len(self.accepted_by_depth))
         for depth in range(len(path)):
             self.accepted_by_depth[depth] += 1
-        if self._step_s is not None:
-            self._state.brought(len(target), self._draft_s + self._step_s)
-        if self._growth is not None:
-            self._count_guesses(self._growth, path, target)
-        self._count_savings(path)
-        self._growth, self._draft_s, self._step_s = None, 0.0, None
+        drafted, step_s = self._drafted, self._step_s
+        if step_s is not None:
+            spent_s = step_s if drafted is None else step_s + drafted.getting_s + drafted.growing_s
+            self._state.brought(len(target), spent_s)
+        if drafted is not None:
+            self._count_guesses(drafted.growth, path, target)
+        self._count_savings(drafted, step_s, path)
+        self._drafted = self._step_s = None
 
     def learn(self, tokens: Sequence[int], logits: np.ndarray) -> None:
         """What the target expects after each token of a step: logits (M, V)."""
@@ -153,6 +131,11 @@ class Speculator:
         for drafter in self._drafters:
             drafter.end()
 
+    def _is_ready(self, drafter: Drafter, text: Sequence[int], tokens_left: int) -> bool:
+        if not isinstance(drafter, CostlyDrafter):
+            return True
+        return drafter.catch_up(text, tokens_left, self._state.costs.seconds)
+
     def _count_guesses(
         self, growth: TreeGrowth, path: Sequence[int], target: Sequence[int]
     ) -> None:
@@ -163,55 +146,24 @@ class Speculator:
             for drafter, guess in growth.firsts.get(node, ()):
                 rates.observe(first_of(drafter), drafter.PRIOR, guess.token == token)
 
-    def _count_savings(self, path: Sequence[int]) -> None:
-        growth, num_tokens = self._growth, len(path) + 1
-        for drafter in self._drafters:
-            if not isinstance(drafter, CostlyDrafter):
+    def _count_savings(
+        self, drafted: _Drafted | None, step_s: float | None, path: Sequence[int]
+    ) -> None:
+        num_tokens = len(path) + 1
+        for drafter in self._costly:
+            if drafted is None or step_s is None or drafter not in drafted.growth.drafters:
+                drafter.account.passed(num_tokens)
                 continue
-            if self._step_s is None or growth is None or drafter not in growth.drafters:
-                drafter.savings.passed(num_tokens)
-                continue
-            # Without it the draft had been right up to its first guess on the path.
+            growth, num_rows = drafted.growth, drafted.num_nodes + 1
+            # Without it the draft had been right up to its first guess on the path, and smaller.
             own = next((depth for depth, node in enumerate(path) if node in growth.extra), None)
-            extra = 0 if own is None else len(path) - own
-            seconds = self._draft_s + self._step_s
-            drafter.savings.observe(num_tokens, extra, seconds, growth.costly_s)
-
-    def _worth(self) -> Worth:
-        costs = self._state.costs
-        row_s = (costs.seconds(_TYPICAL_ROWS) - costs.seconds(1)) / (_TYPICAL_ROWS - 1)
-        return Worth(least_value=_LEAST_VALUE, token_s=self._state.token_s, row_s=max(0.0, row_s))
-
-    def _is_ready(self, drafter: Drafter, text: Sequence[int], tokens_left: int) -> bool:
-        if not isinstance(drafter, CostlyDrafter):
-            return True
-        rate = self._state.rates.rate(first_of(drafter), drafter.PRIOR)
-        return drafter.catch_up(text, tokens_left, rate, self._state.costs.seconds)
-
-    def _best_size(self, growth: TreeGrowth, max_nodes: int) -> int:
-        """Nodes with the best goodput; grows no further than that can become better."""
-        seconds, cheap_s = self._state.costs.seconds, self._state.draft_s
-        # Unknown sizes are tried step by step: nothing says yet that they do not cost far more.
-        most_rows = min(max_nodes + 1, 2 * self._state.costs.largest_known)
-        expected = {1: 1.0}  # tokens, by rows
-
-        def goodput(rows: int, tokens: float) -> float:
-            # What costly drafters took is spent either way; cheap ones rest where none is best.
-            spent_s = growth.costly_s + (cheap_s if rows > 1 else 0.0)
-            return tokens / (seconds(rows) + spent_s)
-
-        for index, rows in enumerate(STEP_ROWS):
-            grown = len(growth.values)
-            if rows > most_rows or not growth.grow(rows - 1):
-                break  # nodes beyond the last size are not verified
-            last = max(expected)
-            expected[rows] = expected[last] + sum(growth.values[grown:])
-            best = max(goodput(*each) for each in expected.items())
-            # Values descend: larger trees bring at most the last value for each node more.
-            most = expected[rows], growth.values[-1]
-            if all(
-                goodput(larger, most[0] + (larger - rows) * most[1]) <= best
-                for larger in STEP_ROWS[index + 1 :]
-            ):
-                break
-        return max(expected, key=lambda rows: goodput(rows, expected[rows])) - 1
+            num_own = sum(node < drafted.num_nodes for node in growth.extra)
+            costs = self._state.costs
+            rows_s = costs.seconds(num_rows) - costs.seconds(num_rows - num_own)
+            seconds = step_s + drafted.growing_s
+            drafter.account.observe(
+                tokens=num_tokens,
+                seconds=seconds,
+                tokens_without=num_tokens if own is None else own + 1,
+                seconds_without=seconds - growth.costly_s - rows_s,
+            )

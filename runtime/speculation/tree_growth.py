@@ -16,7 +16,6 @@ from slipstream.runtime.speculation.draft_tree import ROOT, DraftTree
 from slipstream.runtime.speculation.drafter import CostlyDrafter, Drafter, Guess
 
 _MOST_CERTAIN = 0.98  # guesses at one place share at most so much
-_PROBE = 64  # a costly drafter that was declined so often is asked once, to be known anew
 _States = dict[int, Any]  # of drafters by their index
 
 
@@ -113,9 +112,11 @@ class TreeGrowth:
         following: dict[int, _States] = {}
         for index, drafter in enumerate(self.drafters):
             if isinstance(drafter, CostlyDrafter):
-                if not self._pays(drafter, at, min(_MOST_CERTAIN, sum(chances.values()))):
+                price_s = drafter.price_s(at.path)
+                covered = min(_MOST_CERTAIN, sum(chances.values()))
+                if price_s is not None and not self._pays(drafter, price_s, at, covered):
                     continue
-                guesses = self._bought(drafter, node, at, at.states.get(index))
+                guesses = self._bought(drafter, price_s, node, at, at.states.get(index))
             else:
                 guesses = drafter.guesses(at.path, at.states.get(index))
             made += guesses
@@ -131,24 +132,25 @@ class TreeGrowth:
                 candidate = _Candidate(-chance * scale, order, node, path, following[token])
                 heapq.heappush(self._heap, candidate)
 
-    def _pays(self, drafter: CostlyDrafter, at: _Candidate, covered: float) -> bool:
+    def _pays(self, drafter: CostlyDrafter, price_s: float, at: _Candidate, covered: float) -> bool:
         """Whether a costly drafter's guess saves more time than it takes.
 
         covered : probability that one of the guesses that are there without it is right
         """
-        price_s = drafter.price_s(at.path)
         rate = self._rates.rate(first_of(drafter), drafter.PRIOR)
         saved_s = -at.minus_value * rate * (1.0 - covered) * self._worth.token_s
-        if price_s is None or saved_s > price_s + self._worth.row_s:
-            return True
-        drafter.declined += 1
-        return drafter.declined % _PROBE == 0
+        return drafter.account.affords(price_s, saved_s - self._worth.row_s)
 
-    def _bought(self, drafter: CostlyDrafter, node: int, at: _Candidate, state: Any) -> list[Guess]:
+    def _bought(
+        self, drafter: CostlyDrafter, price_s: float | None, node: int, at: _Candidate, state: Any
+    ) -> list[Guess]:
         """A costly drafter's guesses, with the time that they took counted."""
         start = time.perf_counter()
         guesses = drafter.guesses(at.path, state)
-        self.costly_s += time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        self.costly_s += seconds
+        if price_s is not None:
+            drafter.account.took(price_s, seconds)
         if guesses:
             self.firsts.setdefault(node, []).append((drafter, guesses[0]))
         return guesses

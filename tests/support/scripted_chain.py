@@ -11,6 +11,7 @@ from slipstream.runtime.sampling import Sampler
 from slipstream.runtime.speculation import Drafter, DraftTree, Guess, SpeculationState, Speculator
 from slipstream.runtime.speculation.step_costs import StepCosts
 from slipstream.runtime.tokenizer import StreamDecoder
+from support.fixed_costs import fix_costs
 
 VOCAB_SIZE = 5
 _START = [0, 1]
@@ -30,10 +31,13 @@ class EndlessTokenizer:
         return StreamDecoder(lambda token: b"x")
 
 
-def fixed(costs: StepCosts, one_row: float, many_rows: float) -> None:
-    """Times that stay as they are, whatever is measured."""
-    costs._known = {1: one_row, 32: many_rows}
-    costs.observe = lambda num_rows, seconds: None  # type: ignore[method-assign]
+class ScriptedSequence:
+    """In the place of a `TimedSequence`."""
+
+    def __init__(self) -> None:
+        self.fed_s = 0.0
+        self.costs = StepCosts(32)
+        fix_costs(self.costs, {1: 0.03e6, 32: 0.04e6})
 
 
 class ScriptedDraft:
@@ -41,9 +45,7 @@ class ScriptedDraft:
 
     def __init__(self) -> None:
         self.tokens: list[int] = []
-        self.fed_s = 0.0
-        self.costs = StepCosts(32)
-        fixed(self.costs, 0.03e6, 0.04e6)
+        self.sequence = ScriptedSequence()
 
     def truncate(self, length: int) -> None:
         del self.tokens[length:]
@@ -71,7 +73,7 @@ def chain_state() -> SpeculationState:
     Steps are long, so that what drafting takes in truth changes nothing.
     """
     state = SpeculationState(reference)
-    fixed(state.costs, 1e6, 4.1e6)
+    fix_costs(state.costs, {1: 1e6, 32: 4.1e6})
     return state
 
 

@@ -1,0 +1,77 @@
+"""What a costly drafter took and saved lately, and its rests after it saved too little."""
+
+_TRIAL = 64.0  # tokens that come before a drafter is judged
+_MEMORY = 0.995  # of older tokens, at each new one: about the last 200 count
+_FIRST_REST = 256  # tokens; each rest is twice as long as the one before
+_LONGEST_REST = 8192
+_PROBE = 64  # times that a guess was declined, before one is asked for to be known anew
+_NEWEST = 0.05  # weight of the newest guesses' time in the running mean
+
+
+class Account:
+    """Compares steps with what they had been without the drafter.
+
+    First it is expected to save something; after a trial, what it did counts. Judged not to be
+    worth it, it rests, and then is tried as if new: its text may be another by then.
+    """
+
+    def __init__(self) -> None:
+        self._around_s = 0.0  # running mean of what guesses took beyond their price
+        self._declined = 0  # guesses
+        self._tokens = self._tokens_without = self._seconds = self._seconds_without = 0.0
+        self._rest = 0.0  # tokens that are left of it
+        self._last_rest = 0.0  # 0 after a trial that it stood
+
+    def took(self, price_s: float, seconds: float) -> None:
+        """Guesses of this price took so long."""
+        self._around_s = max(0.0, self._around_s + _NEWEST * (seconds - price_s - self._around_s))
+
+    def affords(self, price_s: float, saved_s: float) -> bool:
+        """Whether to ask for guesses of this price that would save so much; now and then anyway."""
+        if saved_s > price_s + self._around_s:
+            return True
+        self._declined += 1
+        return self._declined % _PROBE == 0
+
+    def observe(
+        self, tokens: int, seconds: float, tokens_without: int, seconds_without: float
+    ) -> None:
+        """A step brought tokens, of which so many would have come without the drafter.
+
+        seconds, seconds_without : that all took, and would have taken without the drafter
+        """
+        memory = _MEMORY**tokens
+        self._tokens = memory * self._tokens + tokens
+        self._seconds = memory * self._seconds + seconds
+        self._tokens_without = memory * self._tokens_without + tokens_without
+        self._seconds_without = memory * self._seconds_without + seconds_without
+
+    def passed(self, tokens: int) -> None:
+        """So many tokens came without the drafter."""
+        self._rest = max(0.0, self._rest - tokens)
+
+    def pay_for(self, cost_s: float, tokens: int, expected_s: float, plain_s: float) -> bool:
+        """Whether what it will save is worth so many seconds of getting ready; if not, it rests.
+
+        tokens     : to come
+        expected_s : that it saves for each, as long as it was not tried
+        plain_s    : that each takes without any drafts
+        """
+        if self._rest:
+            return False
+        if self._tokens < _TRIAL:
+            return tokens * expected_s > cost_s
+        if tokens * self.saved_s(plain_s) > cost_s:
+            self._last_rest = 0.0
+            return True
+        self._forget()
+        self._last_rest = self._rest = min(max(_FIRST_REST, 2 * self._last_rest), _LONGEST_REST)
+        return False
+
+    def saved_s(self, plain_s: float) -> float:
+        """Seconds that each token took less lately; something must have been observed."""
+        without_s = self._seconds_without / self._tokens_without
+        return min(plain_s, without_s) - self._seconds / self._tokens
+
+    def _forget(self) -> None:
+        self._tokens = self._tokens_without = self._seconds = self._seconds_without = 0.0

@@ -1,0 +1,78 @@
+"""The one sequence that a draft holds; what feeding it takes is measured."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from slipstream.runtime.backends import Backend
+from slipstream.runtime.kv_cache import KVCache
+from slipstream.runtime.models import Model, StepRunner
+from slipstream.runtime.speculation.step_costs import StepCosts
+from slipstream.runtime.step_batch import StepBatch
+
+MOST_TIMED_ROWS = 32
+
+
+class TimedSequence:
+    """Rows that a draft was fed, and the keys and values that it has of them.
+
+    length : rows so far
+    costs  : what feeding up to MOST_TIMED_ROWS takes
+    fed_s  : seconds that the last feeding took
+    """
+
+    def __init__(self, model: Model, cache: KVCache, backend: Backend, *, threads: int) -> None:
+        """`cache` is this sequence's alone."""
+        self._runner = StepRunner(model, cache, backend)
+        self._cache = cache
+        self._backend = backend
+        self._threads = threads
+        self._slot = cache.open()
+        self.length = 0
+        self.fed_s = 0.0
+        self.costs = StepCosts(MOST_TIMED_ROWS)
+
+    def truncate(self, length: int) -> None:
+        """Forget the rows from `length` on."""
+        if length < self.length:
+            self._cache.truncate(self._slot, length)
+            self.length = length
+
+    def feed(
+        self, tokens: Sequence[int], inputs: Callable[[], np.ndarray] | None = None
+    ) -> np.ndarray:
+        """Append rows; logits (1, N) after the last, until the next call.
+
+        tokens : M ids
+        inputs : computes (M, C) float32, what goes in where it is not the tokens' embeddings
+        """
+        # Small steps want all rows, though one is used: such steps are kept and run again.
+        first = 0 if len(tokens) <= MOST_TIMED_ROWS else len(tokens) - 1
+        with self._backend.computing(self._threads):
+            start = time.perf_counter()
+            batch = StepBatch.linear(
+                [(self._slot, self.length, tokens)],
+                range(first, len(tokens)),
+                hidden=None if inputs is None else inputs(),
+            )
+            logits = self._runner.logits(batch)
+            self.fed_s = time.perf_counter() - start
+        if len(tokens) <= MOST_TIMED_ROWS:
+            self.costs.observe(len(tokens), self.fed_s)
+        self._cache.commit(self._slot)
+        self.length += len(tokens)
+        return logits[-1:]
+
+    def hidden(self) -> np.ndarray:
+        """Hidden state (C,) float32 after the last row, a new array."""
+        after: np.ndarray = self._runner.hidden()[-1]
+        return after
+
+    def likeliest(self, logits: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Places int32 and values float32 of the `count` largest logits of (1, N), or of all."""
+        count = min(count, logits.shape[1])
+        places = np.empty((1, count), np.int32)
+        values = np.empty((1, count), np.float32)
+        self._backend.ops.top_k(logits, count, ids=places, out=values)
+        return places[0], values[0]
