@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from slipstream import LLM
+from slipstream.apps.training.pieces import SEPARATOR
 
-SEPARATOR = "\n\x1e\n"  # between conversations: a record separator never occurs in text
+BETWEEN = f"\n{SEPARATOR}\n"
 CALLERS = 16
 MOST_TOKENS = 224
 
@@ -220,7 +221,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000, help="conversations in all")
     parser.add_argument("--minutes", type=float, default=60.0, help="stop after so long")
     options = parser.parse_args()
-    done = options.out.read_text().count(SEPARATOR) if options.out.exists() else 0
+    done = options.out.read_text().count(BETWEEN) if options.out.exists() else 0
     end = time.monotonic() + 60 * options.minutes
     with LLM(options.model, context=8192, speculate="off") as llm, options.out.open("a") as file:
 
@@ -240,7 +241,7 @@ def main() -> None:
             for conversation in callers.map(answer, range(done, options.count)):
                 if conversation is None:
                     break
-                file.write(conversation + SEPARATOR)
+                file.write(conversation + BETWEEN)
                 file.flush()
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from slipstream.apps.training.feature_store import FeatureStore
+from slipstream.apps.training.pieces import frequent_tokens, read_pieces
+from slipstream.apps.training.recipe import Recipe
 from slipstream.cpu_kernels import QuantType
 from slipstream.runtime.dovetail import DraftFile
-from slipstream.runtime.dovetail.training.feature_store import FeatureStore
-from slipstream.runtime.dovetail.training.pieces import frequent_tokens, read_pieces
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.llm import LLM
 from support.exact_forward import exact_hidden
@@ -39,12 +40,11 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trained(llm: LLM, text: Path, folder: Path, steps: int, stop_at: int | None = None) -> Any:
     """Train for so many steps, or raise Stopped at one of them; returns the draft and losses."""
-    from slipstream.runtime.dovetail.training.optimisation import Recipe
-    from slipstream.runtime.dovetail.training.train import train_draft
+    from slipstream.apps.training.train import train_draft
 
     losses: list[float] = []
 
-    def told(stage: str, done: int, total: int, more: str) -> None:
+    def progress(stage: str, done: int, total: int, more: str) -> None:
         if stage == "training":
             losses.append(float(more.removeprefix("loss ")))
             if done == stop_at:
@@ -54,12 +54,16 @@ def trained(llm: LLM, text: Path, folder: Path, steps: int, stop_at: int | None 
         llm,
         [text],
         folder,
-        blocks=1,
-        window=64,
-        head_tokens=10_000,  # all
-        recipe=Recipe(steps=steps, tokens=256, rate=3e-3, warm_up=4),
+        recipe=Recipe(
+            window=64,
+            head_tokens=10_000,  # all
+            steps=steps,
+            batch_tokens=256,
+            learning_rate=3e-3,
+            warm_up=4,
+        ),
         command="a test",
-        told=told,
+        progress=progress,
     )
     return result, losses
 
@@ -106,7 +110,7 @@ def test_collecting_goes_on(target: Path, text: Path, tmp_path: Path) -> None:
 
 def test_the_network_is_the_draft(target: Path, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    from slipstream.runtime.dovetail.training.network import DraftNetwork
+    from slipstream.apps.training.network import DraftNetwork
 
     config, arrays, _ = write_tiny_draft(tmp_path / "d.safetensors", target, blocks=2, window=100)
     network = DraftNetwork(config)
@@ -121,16 +125,35 @@ def test_the_network_is_the_draft(target: Path, tmp_path: Path) -> None:
     assert relative_error(got.numpy(), want) < 1e-4
 
 
-def test_training_and_going_on(
-    target: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def saves_often(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    from slipstream.runtime.dovetail.training import optimisation
+    from slipstream.apps.training import optimisation
 
     monkeypatch.setattr(optimisation, "_SAVE_EVERY", 10)
+
+
+@pytest.mark.usefixtures("saves_often")
+def test_a_trained_draft_is_often_right_and_changes_nothing(
+    target: Path, text: Path, tmp_path: Path
+) -> None:
+    with LLM(target, speculate="off") as plain:
+        whole, losses = trained(plain, text, tmp_path, 30)
+        assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+        assert whole.acceptance[0] > 0.2
+        card = whole.path.with_suffix(".md").read_text()
+        assert "tiny llama" in card
+        assert "a test" in card
+        asked = {"max_tokens": 20, "temperature": 0}
+        want = plain.generate("the and on", **asked).token_ids
+    with LLM(target, draft=str(whole.path), speculate="dovetail") as drafted:
+        assert drafted.generate("the and on", **asked).token_ids == want
+
+
+@pytest.mark.usefixtures("saves_often")
+def test_training_goes_on_where_it_was_stopped(target: Path, text: Path, tmp_path: Path) -> None:
     with LLM(target, speculate="off") as llm:
         whole, losses = trained(llm, text, tmp_path / "a", 30)
-        assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
         with pytest.raises(KeyboardInterrupt):
             trained(llm, text, tmp_path / "b", 30, stop_at=15)
         resumed, rest = trained(llm, text, tmp_path / "b", 30)
@@ -138,28 +161,30 @@ def test_training_and_going_on(
     one, other = DraftFile.open(whole.path), DraftFile.open(resumed.path)
     assert one.tensors.keys() == other.tensors.keys()
     assert rest[-1] == pytest.approx(losses[-1], rel=1e-3)
-    assert whole.acceptance[0] > 0.2
-    card = whole.path.with_suffix(".md").read_text()
-    assert "tiny llama" in card
-    assert "a test" in card
-    with (
-        LLM(target, draft=str(whole.path), speculate="dovetail") as drafted,
-        LLM(target, speculate="off") as plain,
-    ):
-        asked = {"max_tokens": 20, "temperature": 0}
-        answers = [llm.generate("the and on", **asked).token_ids for llm in (drafted, plain)]
-    assert answers[0] == answers[1]
-    (checkpoint,) = (tmp_path / "b").glob("features-*/*.checkpoint.pt")
+
+
+@pytest.mark.usefixtures("saves_often")
+def test_a_checkpoint_is_of_its_text_and_of_no_fewer_steps(
+    target: Path, text: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text(text.read_text() + "\x1e" + "the other text " * 60)
     with LLM(target, speculate="off") as llm:
-        other = tmp_path / "other.txt"
-        other.write_text(text.read_text() + "\x1e" + "the other text " * 60)
-        _, losses = trained(llm, other, tmp_path / "b", 3)
-        assert len(losses) == 3  # from the start: a checkpoint is of its text and target alone
+        trained(llm, text, tmp_path, 10)
+        _, losses = trained(llm, other, tmp_path, 3)
+        assert len(losses) == 3  # from the start
         with pytest.raises(OptionError, match="done already"):
-            trained(llm, text, tmp_path / "b", 5)
-    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with LLM(target, speculate="off") as llm, pytest.raises(OptionError, match="can't be resumed"):
-        trained(llm, text, tmp_path / "b", 31)
+            trained(llm, text, tmp_path, 5)
+
+
+@pytest.mark.usefixtures("saves_often")
+def test_a_damaged_checkpoint_is_refused(target: Path, text: Path, tmp_path: Path) -> None:
+    with LLM(target, speculate="off") as llm:
+        trained(llm, text, tmp_path, 10)
+        (checkpoint,) = tmp_path.glob("features-*/*.checkpoint.pt")
+        checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+        with pytest.raises(OptionError, match="can't be resumed"):
+            trained(llm, text, tmp_path, 11)
 
 
 def test_text_that_only_repeats_itself(target: Path, tmp_path: Path) -> None:

@@ -1,8 +1,17 @@
 """The engine: one thread that runs every caller's tokens through the model, step by step."""
 
+from slipstream.runtime.engine.collecting_job import CollectingJob
 from slipstream.runtime.engine.engine import Engine
 from slipstream.runtime.engine.generation import Generation, TokenStream
 from slipstream.runtime.engine.job import LARGEST_CHUNK, Job
 from slipstream.runtime.engine.scoring import Scoring
 
-__all__ = ["LARGEST_CHUNK", "Engine", "Generation", "Job", "Scoring", "TokenStream"]
+__all__ = [
+    "LARGEST_CHUNK",
+    "CollectingJob",
+    "Engine",
+    "Generation",
+    "Job",
+    "Scoring",
+    "TokenStream",
+]

@@ -7,21 +7,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from slipstream.apps.training.card import write_card
+from slipstream.apps.training.chain_acceptance import chain_acceptance
+from slipstream.apps.training.feature_store import FeatureStore, Piece
+from slipstream.apps.training.network import DraftNetwork
+from slipstream.apps.training.optimisation import FrozenTarget, optimise
+from slipstream.apps.training.pieces import frequent_tokens, is_held_out, read_pieces
+from slipstream.apps.training.recipe import Recipe
 from slipstream.cpu_kernels.reference.dequantize import dequantize
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.dovetail.config import DovetailConfig
 from slipstream.runtime.dovetail.draft_file import write_draft
-from slipstream.runtime.dovetail.training.card import write_card
-from slipstream.runtime.dovetail.training.chain_acceptance import chain_acceptance
-from slipstream.runtime.dovetail.training.feature_store import FeatureStore, Piece
-from slipstream.runtime.dovetail.training.network import DraftNetwork
-from slipstream.runtime.dovetail.training.optimisation import FrozenTarget, Recipe, optimise
-from slipstream.runtime.dovetail.training.pieces import frequent_tokens, is_held_out, read_pieces
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.models import head_name
 
-Told = Callable[[str, int, int, str], None]  # stage, done, total, what more there is to say
+Progress = Callable[[str, int, int, str], None]  # stage, done, total, what more there is to say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,45 +38,42 @@ def train_draft(
     texts: Sequence[Path],
     folder: Path,
     *,
-    blocks: int,
-    window: int,
-    head_tokens: int,
     recipe: Recipe,
     command: str,
-    told: Told,
+    progress: Progress,
 ) -> Trained:
     """Train a draft of `llm` on texts; run again with the same arguments, it goes on.
 
-    blocks      : of the draft
-    window      : tokens of a piece
-    head_tokens : that the draft scores, the most frequent ones
+    command : for the card
     Raises OptionError for texts, a window or a checkpoint that can't be used.
     """
-    if window > llm.plan.context:
+    if recipe.window > llm.plan.context:
         raise OptionError(
-            f"window: {window} tokens are more than the {llm.plan.context} that {llm.config.name} "
-            f"has room for; give at most {llm.plan.context}"
+            f"window: {recipe.window} tokens are more than the {llm.plan.context} that "
+            f"{llm.config.name} has room for; give at most {llm.plan.context}"
         )
     folder.mkdir(parents=True, exist_ok=True)
     with ModelFile.open(llm.path) as file:
-        config = DovetailConfig.for_target(file, llm.config, blocks, window)
-        pieces = read_pieces(texts, llm.tokenizer, window)
+        config = DovetailConfig.for_target(file, llm.config, recipe.blocks, recipe.window)
+        pieces = read_pieces(texts, llm.tokenizer, recipe.window)
         store = FeatureStore(folder, pieces, f"{config.fingerprint} {file.size_bytes}")
-        store.collect(llm.engine, lambda done, total: told("collecting", done, total, ""))
-        ids = frequent_tokens(pieces, min(head_tokens, llm.tokenizer.vocab_size), config.vocab_size)
+        store.collect(llm.engine, lambda done, total: progress("collecting", done, total, ""))
+        num_ids = min(recipe.head_tokens, llm.tokenizer.vocab_size)
+        ids = frequent_tokens(pieces, num_ids, config.vocab_size)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         target = _frozen(file, ids, device)
     training, held_out = _parted(store.load())
     torch.manual_seed(0)
     network = DraftNetwork(config).to(device)
-    name = f"dovetail-{blocks}"
+    name = f"dovetail-{recipe.blocks}"
+    rest = f"{len(ids)}-{recipe.batch_tokens}-{recipe.learning_rate:g}"
     optimise(
         network,
         target,
         training,
         recipe,
-        store.folder / f"{name}-of-{len(ids)}-{recipe.tokens}-{recipe.rate:g}.checkpoint.pt",
-        lambda step, loss: told("training", step, recipe.steps, f"loss {loss:.4f}"),
+        store.folder / f"{name}-of-{rest}.checkpoint.pt",
+        lambda step, loss: progress("training", step, recipe.steps, f"loss {loss:.4f}"),
     )
     acceptance = chain_acceptance(network, target, ids, held_out)
     path = folder / f"{name}.safetensors"

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from slipstream.apps.training.optimisation import CROSS_ENTROPY_WEIGHT
+from slipstream.apps.training.pieces import HELD_OUT_EVERY
+from slipstream.apps.training.recipe import Recipe
 from slipstream.runtime.dovetail.config import DovetailConfig
-from slipstream.runtime.dovetail.training.optimisation import Recipe
 
 
 def write_card(
@@ -21,6 +23,7 @@ def write_card(
     """Write what the draft is, what it was trained on, and how often it is right."""
     depths = " | ".join(str(depth + 1) for depth in range(len(acceptance)))
     shares = " | ".join(f"{share:.1%}" for share in acceptance)
+    names = ", ".join(text.name for text in texts)
     path.write_text(
         f"""# Dovetail draft of {config.target}
 
@@ -37,10 +40,10 @@ slipstream run -m TARGET --draft {path.with_suffix(".safetensors").name} "..."
 
 ## Training
 
-- {trained_tokens:,} tokens of {", ".join(text.name for text in texts)}; one piece of 20 held out
-- {recipe.steps} steps of about {recipe.tokens:,} tokens, AdamW, rate {recipe.rate:g}, warm-up \
-{recipe.warm_up}; SmoothL1 + 0.1 soft cross-entropy over those {num_head_tokens:,} tokens; uniform \
-noise on hidden states
+- {trained_tokens:,} tokens of {names}; one piece of {HELD_OUT_EVERY} held out
+- {recipe.steps} steps of about {recipe.batch_tokens:,} tokens, AdamW, learning rate \
+{recipe.learning_rate:g}, warm-up {recipe.warm_up}; SmoothL1 + {CROSS_ENTROPY_WEIGHT} soft \
+cross-entropy over those {num_head_tokens:,} tokens; uniform noise on hidden states
 - `{command}`
 
 ## Acceptance on held-out text

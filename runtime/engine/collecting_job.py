@@ -1,26 +1,31 @@
-"""A job that collects the target's hidden states of a text."""
+"""A job that collects what a model makes of every token of a text."""
 
 import threading
+from abc import abstractmethod
 
 import numpy as np
 
-from slipstream.runtime.engine import Job
+from slipstream.runtime.engine.job import Job
 from slipstream.runtime.errors import EngineError
 
 
-class FeatureJob(Job):
-    """Final-normed hidden states of all tokens, (T, C) float32; no logits are computed."""
+class CollectingJob(Job):
+    """Rows of all tokens; nothing is taken from the cache: all are computed."""
 
     reuses_cache = False
 
     def __init__(self, tokens: list[int]) -> None:
         super().__init__(tokens, max_length=len(tokens))
-        self._parts: list[np.ndarray] = []
+        self._rows: list[np.ndarray] = []
         self._done = threading.Event()
         self._error: BaseException | None = None
 
+    @abstractmethod
+    def rows_of(self, logits: np.ndarray) -> np.ndarray:
+        """What is kept of a step with these logits (wanted, V): rows that nobody else writes to."""
+
     def result(self) -> np.ndarray:
-        """Wait for the hidden states."""
+        """Wait for the rows of all tokens."""
         try:
             self._done.wait()
         except BaseException:  # Ctrl-C: nobody will ask for them again
@@ -28,21 +33,13 @@ class FeatureJob(Job):
             raise
         if self._error is not None:
             raise self._error
-        return np.concatenate(self._parts)
-
-    @property
-    def wants_hidden(self) -> bool:
-        return True
-
-    def wanted(self, count: int) -> range:
-        return range(0)
+        return np.concatenate(self._rows)
 
     def started(self, reused: int) -> None:
         pass
 
     def advance(self, logits: np.ndarray) -> None:
-        assert self.hidden is not None
-        self._parts.append(self.hidden.copy())
+        self._rows.append(self.rows_of(logits))
         if self.num_pending == 0:
             self.finished = True
             self._done.set()
@@ -53,4 +50,4 @@ class FeatureJob(Job):
         self._done.set()
 
     def cancel(self) -> None:
-        self.fail(EngineError("collecting features was cancelled: the model was closed meanwhile"))
+        self.fail(EngineError("reading a text was cancelled: the model was closed meanwhile"))

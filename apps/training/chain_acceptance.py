@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slipstream.runtime.dovetail.training.feature_store import Piece
-from slipstream.runtime.dovetail.training.network import DraftNetwork
-from slipstream.runtime.dovetail.training.optimisation import FrozenTarget
+from slipstream.apps.training.feature_store import Piece
+from slipstream.apps.training.network import DraftNetwork
+from slipstream.apps.training.optimisation import FrozenTarget
 
 DEPTH = 5
 _STARTS = 4  # chains of a piece

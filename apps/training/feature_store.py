@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slipstream.runtime.dovetail.training.feature_job import FeatureJob
+from slipstream.apps.training.feature_job import FeatureJob
 from slipstream.runtime.engine import Engine
 
 _SHARD = 64  # pieces
@@ -33,8 +33,8 @@ class FeatureStore:
         self.folder = folder / f"features-{digest.hexdigest()[:16]}"
         self._pieces = pieces
 
-    def collect(self, engine: Engine, told: Callable[[int, int], None]) -> None:
-        """Compute the shards that are not there yet; told (pieces done, pieces)."""
+    def collect(self, engine: Engine, progress: Callable[[int, int], None]) -> None:
+        """Compute the shards that are not there yet; progress (pieces done, pieces)."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for first in range(0, len(self._pieces), _SHARD):
             path = self._path(first)
@@ -43,7 +43,7 @@ class FeatureStore:
                 with part.open("wb") as file:
                     np.save(file, self._computed(engine, first))
                 part.replace(path)
-            told(min(first + _SHARD, len(self._pieces)), len(self._pieces))
+            progress(min(first + _SHARD, len(self._pieces)), len(self._pieces))
 
     def load(self) -> list[Piece]:
         """All pieces; their hidden states stay on disk until they are read."""

@@ -11,7 +11,7 @@ from slipstream.runtime.tokenizer import Tokenizer
 
 SEPARATOR = "\x1e"  # the ASCII record separator, between documents of one file
 _SHORTEST = 16  # tokens
-_HELD_OUT_EVERY = 20  # one piece of so many is not trained on
+HELD_OUT_EVERY = 20  # one piece of so many is not trained on
 
 
 def read_pieces(paths: Sequence[Path], tokenizer: Tokenizer, window: int) -> list[list[int]]:
@@ -41,7 +41,7 @@ def read_pieces(paths: Sequence[Path], tokenizer: Tokenizer, window: int) -> lis
 
 def is_held_out(index: int) -> bool:
     """Whether a piece is for measuring; the first one is."""
-    return index % _HELD_OUT_EVERY == 0
+    return index % HELD_OUT_EVERY == 0
 
 
 def frequent_tokens(pieces: Sequence[Sequence[int]], count: int, vocab_size: int) -> np.ndarray:

@@ -15,32 +15,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from slipstream.runtime.dovetail.training.feature_store import Piece
-from slipstream.runtime.dovetail.training.network import DraftNetwork
+from slipstream.apps.training.feature_store import Piece
+from slipstream.apps.training.network import DraftNetwork
+from slipstream.apps.training.recipe import Recipe
 from slipstream.runtime.errors import OptionError
 
-_CROSS_ENTROPY_WEIGHT = 0.1
+CROSS_ENTROPY_WEIGHT = 0.1
 _NOISE = 0.1  # uniform, up to so many standard deviations of the hidden states
 _BETAS = (0.9, 0.95)
 _LARGEST_GRADIENT = 0.5
 _LOWEST_RATE = 0.05  # of the highest, at the end
 _SAVE_EVERY = 100  # steps
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How long and how fast to train.
-
-    steps   : of the optimiser, in all
-    tokens  : of a step, about
-    rate    : the highest learning rate
-    warm_up : steps until it is reached
-    """
-
-    steps: int
-    tokens: int = 4096
-    rate: float = 1e-3
-    warm_up: int = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +48,10 @@ def optimise(
     pieces: Sequence[Piece],
     recipe: Recipe,
     checkpoint: Path,
-    told: Callable[[int, float], None],
+    progress: Callable[[int, float], None],
 ) -> None:
-    """Train in place, from the checkpoint on where there is one; told (step, loss)."""
-    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.rate, betas=_BETAS)
+    """Train in place, from the checkpoint on where there is one; progress (step, loss)."""
+    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, betas=_BETAS)
     start = _resume(network, optimiser, checkpoint, recipe)
     device = target.head.device
     spread = float(np.std(np.asarray(pieces[0].hidden, np.float32)))
@@ -76,7 +61,7 @@ def optimise(
         hidden, tokens, is_row = _batch(pieces, recipe, step)
         hidden, tokens, is_row = hidden.to(device), tokens.to(device), is_row.to(device)
         for group in optimiser.param_groups:
-            group["lr"] = recipe.rate * _share_of_rate(step, recipe)
+            group["lr"] = recipe.learning_rate * _share_of_rate(step, recipe)
         noisy = hidden[:, :-1] + (torch.rand_like(hidden[:, :-1]) - 0.5) * (2 * _NOISE * spread)
         with torch.autocast(device.type, torch.bfloat16):
             guessed = network(noisy, F.embedding(tokens[:, 1:], target.embedding))
@@ -85,7 +70,7 @@ def optimise(
         loss.backward()
         torch.nn.utils.clip_grad_value_(network.parameters(), _LARGEST_GRADIENT)
         optimiser.step()
-        told(step + 1, loss.item())
+        progress(step + 1, loss.item())
         if (step + 1) % _SAVE_EVERY == 0 or step + 1 == recipe.steps:
             _save(network, optimiser, step + 1, checkpoint)
 
@@ -95,7 +80,7 @@ def _loss(guessed: Tensor, hidden: Tensor, is_row: Tensor, head: Tensor) -> Tens
     with torch.no_grad():
         wanted = F.linear(hidden, head).float().softmax(dim=-1)
     entropy = -(wanted * F.linear(guessed, head).float().log_softmax(dim=-1)).sum(dim=-1).mean()
-    return F.smooth_l1_loss(guessed.float(), hidden) + _CROSS_ENTROPY_WEIGHT * entropy
+    return F.smooth_l1_loss(guessed.float(), hidden) + CROSS_ENTROPY_WEIGHT * entropy
 
 
 def _batch(pieces: Sequence[Piece], recipe: Recipe, step: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,7 +90,7 @@ def _batch(pieces: Sequence[Piece], recipe: Recipe, step: int) -> tuple[Tensor, 
     while True:
         piece = pieces[int(chance.integers(len(pieces)))]
         longest = max(longest, len(piece.tokens))
-        if chosen and longest * (len(chosen) + 1) > recipe.tokens:
+        if chosen and longest * (len(chosen) + 1) > recipe.batch_tokens:
             break
         chosen.append(piece)
     longest = max(len(piece.tokens) for piece in chosen)

@@ -1,1 +1,0 @@
-"""Training a Dovetail draft: features of the target on disk, then torch."""
