@@ -138,6 +138,8 @@ def test_a_model_that_drafts_for_itself_is_always_right(plain: LLM) -> None:
             got = drafting.generate("the and on", max_tokens=60, temperature=0)
             assert shown(got) == shown(want)
         assert got.stats["steps"] < 20
+        assert got.stats["accepted_by_drafter"] == {"model": got.stats["accepted_tokens"]}
+        assert got.stats["draft_note"]
 
 
 @pytest.mark.parametrize("acceptance", ["rejection", "spectr"])

@@ -29,7 +29,11 @@ def timing_lines(completion: Completion, plan: Plan) -> list[str]:
     tokens_a_step = timings.decode_tokens / max(1, timings.decode_tokens - accepted)
     if "drafted_tokens" in stats:
         drafted = f"{stats['drafted_tokens']} tokens"
-        rows.append(("drafts", drafted, f"{accepted} accepted, {tokens_a_step:.2f} tokens a step"))
+        by_drafter = stats["accepted_by_drafter"].items()
+        whose = ", ".join(f"{name} {count}" for name, count in by_drafter) or "0"
+        rows.append(("drafts", drafted, f"accepted: {whose}; {tokens_a_step:.2f} tokens a step"))
+    if "draft_note" in stats:
+        rows.append(("draft", "", stats["draft_note"]))
     lines = aligned(rows)
     if timings.decode_tokens:
         held = stats["prompt_tokens"] + timings.decode_tokens // 2

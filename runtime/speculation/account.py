@@ -21,6 +21,7 @@ class Account:
         self._tokens = self._tokens_without = self._seconds = self._seconds_without = 0.0
         self._rest = 0.0  # tokens that are left of it
         self._last_rest = 0.0  # 0 after a trial that it stood
+        self._saved_s = 0.0  # for each token, when it was last judged
 
     def took(self, price_s: float, seconds: float) -> None:
         """Guesses of this price took so long."""
@@ -61,7 +62,8 @@ class Account:
             return False
         if self._tokens < _TRIAL:
             return tokens * expected_s > cost_s
-        if tokens * self.saved_s(plain_s) > cost_s:
+        self._saved_s = self.saved_s(plain_s)
+        if tokens * self._saved_s > cost_s:
             self._last_rest = 0.0
             return True
         self._forget()
@@ -72,6 +74,13 @@ class Account:
         """Seconds that each token took less lately; something must have been observed."""
         without_s = self._seconds_without / self._tokens_without
         return min(plain_s, without_s) - self._seconds / self._tokens
+
+    def note(self) -> str:
+        """Whether the drafter is asked now, and why."""
+        saved = f"{1e3 * self._saved_s:.2f} ms a token"
+        if self._rest:
+            return f"rests for {self._rest:.0f} tokens more: it saved {saved}, too little to go on"
+        return "is being tried" if self._tokens < _TRIAL else f"saves {saved}"
 
     def _forget(self) -> None:
         self._tokens = self._tokens_without = self._seconds = self._seconds_without = 0.0

@@ -1,6 +1,7 @@
 """Decides, step by step, what is drafted for a request, and learns from what became of it."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -45,6 +46,7 @@ class Speculator:
         self._step_s: float | None = None
         self.num_drafted = self.num_accepted = self.num_verified = 0
         self.accepted_by_depth: list[int] = []  # drafts whose accepted path had d + 1 nodes or more
+        self._accepted_by = Counter[str]()  # names of drafters
 
     def draft(self, text: Sequence[int], max_nodes: int) -> DraftTree:
         """The tree to verify in the next step; empty when none is worth its time.
@@ -92,6 +94,7 @@ class Speculator:
             self._state.brought(len(target), spent_s)
         if drafted is not None:
             self._count_guesses(drafted.growth, path, target)
+            self._accepted_by.update(drafted.growth.namers[node].name for node in path)
         self._count_savings(drafted, step_s, path)
         self._drafted = self._step_s = None
 
@@ -121,7 +124,10 @@ class Speculator:
             "accepted_tokens": self.num_accepted,
             "verified_drafts": self.num_verified,
             "accepted_by_depth": tuple(self.accepted_by_depth),
+            "accepted_by_drafter": dict(self._accepted_by),
         }
+        for costly in self._costly:
+            stats["draft_note"] = costly.account.note()
         for drafter in self._drafters:
             stats |= drafter.stats()
         return stats
@@ -156,8 +162,8 @@ class Speculator:
                 continue
             growth, num_rows = drafted.growth, drafted.num_nodes + 1
             # Without it the draft had been right up to its first guess on the path, and smaller.
-            own = next((depth for depth, node in enumerate(path) if node in growth.extra), None)
-            num_own = sum(node < drafted.num_nodes for node in growth.extra)
+            own = next((d for d, node in enumerate(path) if growth.namers[node] is drafter), None)
+            num_own = sum(each is drafter for each in growth.namers[: drafted.num_nodes])
             costs = self._state.costs
             rows_s = costs.seconds(num_rows) - costs.seconds(num_rows - num_own)
             seconds = step_s + drafted.growing_s

@@ -49,7 +49,7 @@ class TreeGrowth:
     drafters : who are asked, the costly ones last
     guesses  : those at what follows each node, and ROOT
     firsts   : those that costly drafters made first there, with the drafter
-    extra    : the nodes that no cheap drafter named
+    namers   : of each node, the first drafter that named it: a costly one, where no cheap one did
     costly_s : seconds spent on costly drafters
     """
 
@@ -71,7 +71,7 @@ class TreeGrowth:
         self._heap: list[_Candidate] = []
         self.guesses: dict[int, list[Guess]] = {}
         self.firsts: dict[int, list[tuple[CostlyDrafter, Guess]]] = {}
-        self.extra: set[int] = set()
+        self.namers: list[Drafter] = []
         self.costly_s = 0.0
         states = {index: drafter.begin(text) for index, drafter in enumerate(drafters)}
         root = _Candidate(-1.0, next(self._order), ROOT, (text[-1],), states)
@@ -98,8 +98,7 @@ class TreeGrowth:
                 return False
             chosen = heapq.heappop(self._heap)
             self._unexpanded = (len(self._tokens), chosen)
-            if isinstance(self.drafters[min(chosen.states)], CostlyDrafter):
-                self.extra.add(len(self._tokens))
+            self.namers.append(self.drafters[min(chosen.states)])
             self._tokens.append(chosen.path[-1])
             self._parents.append(chosen.parent)
             self._values.append(-chosen.minus_value)
