@@ -47,7 +47,7 @@ def chosen_draft(target: ModelFile, options: Options) -> Iterator[DraftChoice]:
     """
     names = drafter_names(options.speculate)
     if options.draft is not None and drafter_of(options.draft) == DOVETAIL:
-        yield _trained(target, names, resolve(options.draft))
+        yield _trained(target, names, Path(options.draft).expanduser())
         return
     names = tuple(name for name in names if name != DOVETAIL)
     wants_model = MODEL in names

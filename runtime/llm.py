@@ -36,7 +36,7 @@ class LLM:
         self,
         model: str | Path,
         *,
-        draft: str | None = None,
+        draft: str | Path | None = None,
         threads: int | None = None,
         vram_bytes: int | None = None,
         context: int | None = None,
@@ -70,7 +70,7 @@ class LLM:
         MemoryBudgetError before loading what would not fit.
         """
         options = Options(
-            draft=draft,
+            draft=str(draft) if isinstance(draft, Path) else draft,
             threads=threads,
             vram_bytes=vram_bytes,
             context=context,

@@ -187,6 +187,15 @@ def test_a_damaged_checkpoint_is_refused(target: Path, text: Path, tmp_path: Pat
             trained(llm, text, tmp_path, 11)
 
 
+def test_a_folder_that_can_t_be_made(target: Path, text: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    file = tmp_path / "file"
+    file.write_text("kept")
+    with LLM(target, speculate="off") as llm, pytest.raises(OptionError, match="be made a folder"):
+        trained(llm, text, file, 2)
+    assert file.read_text() == "kept"
+
+
 def test_text_that_only_repeats_itself(target: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     text = tmp_path / "text.txt"

@@ -52,7 +52,10 @@ def train_draft(
             f"window: {recipe.window} tokens are more than the {llm.plan.context} that "
             f"{llm.config.name} has room for; give at most {llm.plan.context}"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"out: {folder} can't be made a folder: {error.strerror}") from None
     with ModelFile.open(llm.path) as file:
         config = DovetailConfig.for_target(file, llm.config, recipe.blocks, recipe.window)
         pieces = read_pieces(texts, llm.tokenizer, recipe.window)

@@ -17,6 +17,7 @@ from slipstream.runtime.models.rope import RopeScaling
 FORMAT = "slipstream-dovetail-1"
 BLOCK_COLUMNS = QuantType.Q8_0.block_columns
 _LARGEST = 1 << 24
+_LONGEST_NAME = 200  # characters, of a target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class DovetailConfig:
                 f"of {BLOCK_COLUMNS}, got {target.hidden_size} and {target.feed_forward_size}"
             )
         return cls(
-            target=target.name,
+            target="".join(filter(str.isprintable, target.name))[:_LONGEST_NAME],
             fingerprint=fingerprint_of(file),
             vocab_size=target.vocab_size,
             hidden_size=target.hidden_size,
@@ -67,10 +68,11 @@ class DovetailConfig:
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str] | None, path: Path) -> Self:
         """As `to_metadata` wrote it. Raises CheckpointError for anything else."""
-        if metadata is None or metadata.get("format") != FORMAT:
+        found = (metadata or {}).get("format", "none")
+        if metadata is None or found != FORMAT:
             raise CheckpointError(
                 f"{path} is not a Dovetail draft: expected the format {FORMAT!r}, got "
-                f"{(metadata or {}).get('format')!r}; name a file made by `slipstream train-draft`"
+                f"{found[:_LONGEST_NAME]!r}; name a file made by `slipstream train-draft`"
             )
         try:
             values = json.loads(metadata["config"])
@@ -84,11 +86,14 @@ class DovetailConfig:
                     raise ValueError(f"{name} = {values[name]!r}")
             if values["num_heads"] % values["num_kv_heads"] or not values["rope_base"] > 1:
                 raise ValueError("heads or rope_base")
+            if len(values["target"]) > _LONGEST_NAME or not values["target"].isprintable():
+                raise ValueError("target")
             if values["head_size"] % 2 or not 0 <= values["rms_eps"] < 1:
                 raise ValueError("head_size or rms_eps")
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise CheckpointError(
-                f"{path}: the draft's config is damaged ({error}); fetch or train it again"
+                f"{path}: the draft's config is damaged ({str(error)[:_LONGEST_NAME]}); fetch or "
+                "train it again"
             ) from None
         return cls(**values)
 

@@ -1,0 +1,144 @@
+"""A real model: whatever drafts, 60 answers are the plain ones, and bad drafts cost little."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from slipstream import LLM
+from slipstream.runtime.catalogue import resolve
+from slipstream.runtime.completion import Completion
+from slipstream.runtime.errors import CatalogueError
+from slipstream.runtime.sampling import Sampler, SamplingOptions
+from slipstream.runtime.speculation import Drafter, Speculator
+from support.fixed_costs import draft_always
+from support.scripted_drafters import Liar, Oracle, RandomDrafter
+from support.tiny_draft import write_tiny_draft
+
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
+TOKENS = 200
+SUBJECTS = [
+    "rivers",
+    "bread",
+    "chess",
+    "bees",
+    "glass",
+    "music",
+    "bridges",
+    "winter",
+    "maps",
+    "salt",
+    "clocks",
+    "tea",
+]
+REQUESTS = [
+    "Explain {} to a child.",
+    "Write a short story about {}.",
+    "Write a Python function about {} with a docstring, then repeat it with type hints.",
+    "List ten facts about {}.",
+    "Summarize twice, in the same words, why {} matter.",
+]
+LARGEST_COST = 1.03
+
+Requested = tuple[Sampler, Speculator | None]
+
+
+@pytest.fixture(scope="module")
+def path() -> Path:
+    try:
+        return resolve("smollm2-135m")
+    except CatalogueError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def plain(path: Path) -> Iterator[LLM]:
+    with LLM(path, speculate="off", context=1024) as llm:
+        yield llm
+
+
+@pytest.fixture(scope="module")
+def prompts(plain: LLM) -> list[list[int]]:
+    texts = [request.format(subject) for subject in SUBJECTS.split() for request in REQUESTS]
+    return [plain.chat_tokens([{"role": "user", "content": text}]) for text in texts]
+
+
+@pytest.fixture(scope="module")
+def answers(plain: LLM, prompts: list[list[int]]) -> list[tuple[int, ...]]:
+    return [answer(plain, prompt).token_ids for prompt in prompts]
+
+
+def answer(llm: LLM, prompt: list[int]) -> Completion:
+    return llm.generate(prompt, max_tokens=TOKENS, temperature=0)
+
+
+def drafted_by(llm: LLM, make: Callable[[], Drafter]) -> None:
+    """From now on the requests have this drafter alone, each a new one."""
+    speculation = llm._loaded.speculation
+
+    def request(options: SamplingOptions, seed: int) -> Requested:
+        sampler = Sampler(options, seed=seed, vocab_size=llm.tokenizer.vocab_size)
+        return sampler, Speculator([make()], speculation._state)
+
+    speculation.request = request  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    "drafters", ["ngram", "recycling", "ngram+recycling", "random", "dovetail"]
+)
+def test_sixty_answers_are_the_plain_ones(
+    path: Path,
+    prompts: list[list[int]],
+    answers: list[tuple[int, ...]],
+    drafters: str,
+    tmp_path: Path,
+) -> None:
+    """With a draft of random weights and guesses by chance too, verified whenever possible."""
+    draft = None
+    if drafters == "dovetail":
+        draft = str(tmp_path / "random.safetensors")
+        write_tiny_draft(Path(draft), path, blocks=1, window=256)
+    names = "auto" if drafters == "random" else drafters
+    with LLM(path, speculate=names, draft=draft, context=1024) as llm:
+        if drafters == "random":
+            drafted_by(llm, partial(RandomDrafter, llm.tokenizer.vocab_size))
+        if drafters == "dovetail":
+            draft_always(llm)
+        found = [answer(llm, prompt) for prompt in prompts]
+    assert [each.token_ids for each in found] == answers
+    assert sum(each.stats["drafted_tokens"] for each in found) > 60
+
+
+@pytest.mark.parametrize("liar", [Liar, RandomDrafter])
+def test_drafts_that_are_never_right_cost_little(
+    plain: LLM,
+    path: Path,
+    prompts: list[list[int]],
+    answers: list[tuple[int, ...]],
+    liar: type[Drafter],
+) -> None:
+    """Both sides in turns, prompt by prompt."""
+    plain_s = drafted_s = 0.0
+    with LLM(path, context=1024) as llm:
+        for prompt, tokens in zip(prompts, answers, strict=True):
+            known: Sequence[int] | int = [*prompt, *tokens]
+            drafted_by(llm, partial(liar, known if liar is Liar else llm.tokenizer.vocab_size))
+            plain_s += answer(plain, prompt).timings.decode_s
+            done = answer(llm, prompt)
+            drafted_s += done.timings.decode_s
+            assert done.token_ids == tokens
+    print(f"{liar.name}: {drafted_s / plain_s:.3f} of the time without drafts")
+    assert drafted_s < LARGEST_COST * plain_s
+
+
+def test_an_oracle_is_accepted_in_full_at_every_step(
+    path: Path, prompts: list[list[int]], answers: list[tuple[int, ...]]
+) -> None:
+    with LLM(path, context=1024) as llm:
+        for prompt, tokens in zip(prompts, answers, strict=True):
+            drafted_by(llm, partial(Oracle, [*prompt, *tokens]))
+            stats = answer(llm, prompt).stats
+            assert stats["accepted_tokens"] == stats["drafted_tokens"]
+    assert stats["steps"] < 30
