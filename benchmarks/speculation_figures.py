@@ -4,40 +4,43 @@ from typing import Any
 
 from bar_plot import bar_plot
 
-OFF, PLAIN, LOOKUP = "slipstream off", "llama.cpp", "llama.cpp lookup"
+OFF, PLAIN = "slipstream off", "llama.cpp"
+THEIR_DRAFTS = {"llama.cpp lookup": "its lookup", "llama.cpp draft": "its draft model"}
 
 
 def speculation_table(report: dict[str, Any]) -> str:
     """Each model's categories, all its prompts, and the means of the categories' ratios."""
     drafting = _drafting_sides(report)
-    against = PLAIN in report["results"][0]["overall"]
     heads = ["model", "category", "prompts", "without drafts"]
     for side in drafting:
         heads += [_short(side), "speed-up", "tokens a step"]
-    heads += ["llama.cpp", "its lookup", "ratio to llama.cpp"] if against else []
+    theirs = _their_sides(report)
+    if theirs:
+        heads += ["llama.cpp", *(THEIR_DRAFTS[side] for side in theirs[1:]), "ratio to llama.cpp"]
     lines = [f"| {' | '.join([*heads, 'same answers'])} |", "|---" * (len(heads) + 1) + "|"]
     for result in report["results"]:
         parts = {**result["categories"], "*all prompts*": result["overall"]}
         for category, sides in parts.items():
-            cells = [f"`{result['model']}`", category, *_cells(sides, drafting, against)]
+            cells = [f"`{result['model']}`", category, *_cells(sides, drafting, theirs)]
             lines.append(f"| {' | '.join(cells)} |")
         cells = [f"`{result['model']}`", "*mean of categories*", "", ""]
         means = result["mean_of_categories"]
         for side in drafting:
             cells += ["", _bold(means[side]["ratio_to_off"]), ""]
-        cells += ["", "", _bold(means[drafting[0]]["ratio_to_llama_cpp"])] if against else []
+        cells += [""] * len(theirs)
+        cells += [_bold(means[drafting[0]]["ratio_to_llama_cpp"])] if theirs else []
         lines.append(f"| {' | '.join([*cells, ''])} |")
-    return "\n".join([*lines, "", _note(report, drafting, against)])
+    return "\n".join([*lines, "", _note(report, drafting, bool(theirs))])
 
 
-def _cells(sides: dict[str, Any], drafting: list[str], against: bool) -> list[str]:
+def _cells(sides: dict[str, Any], drafting: list[str], theirs: list[str]) -> list[str]:
     cells = [str(sides[OFF]["prompts"]), f"{sides[OFF]['decode_tok_per_s']:.1f}"]
     for side in drafting:
         own = sides[side]
         cells.append(f"{own['decode_tok_per_s']:.1f}")
         cells += [_bold(own["ratio_to_off"]), f"{own['tokens_per_step']:.2f}"]
-    if against:
-        cells += [f"{sides[side]['decode_tok_per_s']:.1f}" for side in (PLAIN, LOOKUP)]
+    if theirs:
+        cells += [f"{sides[side]['decode_tok_per_s']:.1f}" for side in theirs]
         cells.append(_bold(sides[drafting[0]]["ratio_to_llama_cpp"]))
     equal = [f"{sides[side]['equal_answers']} of {sides[side]['prompts']}" for side in drafting]
     return [*cells, ", ".join(equal)]
@@ -70,9 +73,15 @@ def speculation_plot(report: dict[str, Any]) -> str:
             bars = groups.setdefault(category, {})
             for side in drafting:
                 bars[f"{result['model']}, {side}"] = sides[side]["ratio_to_off"] or 0.0
-            if LOOKUP in sides:
-                bars[f"{result['model']}, {LOOKUP}"] = sides[LOOKUP]["ratio_to_llama_cpp"] or 0.0
+            for side in _their_sides(report)[1:]:
+                bars[f"{result['model']}, {side}"] = sides[side]["ratio_to_llama_cpp"] or 0.0
     return bar_plot(groups, x="decode speed with drafts, in multiples of without", line_at=1.0)
+
+
+def _their_sides(report: dict[str, Any]) -> list[str]:
+    """llama.cpp plain and with drafts; empty where it was not measured."""
+    sides = report["results"][0]["overall"]
+    return [side for side in (PLAIN, *THEIR_DRAFTS) if side in sides]
 
 
 def _drafting_sides(report: dict[str, Any]) -> list[str]:

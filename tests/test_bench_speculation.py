@@ -288,25 +288,29 @@ def test_without_llama_cpp_the_user_is_told_how_to_get_it(capsys, model, prompts
 
 
 @pytest.mark.llamacpp
-def test_llama_cpp_answers_alike_with_and_without_its_lookup(model, prompts):
+def test_llama_cpp_answers_alike_with_and_without_its_drafts(model, prompts):
     pytest.importorskip("llama_cpp")
     asked = encode_prompts(model, read_prompts([prompts]), 60)
     room = Workload(prefill_tokens=asked.longest, decode_tokens=60, threads=1)
-    with open_sides(model, room, ["ngram"], asked.end_ids, lookup_tokens=2) as sides:
+    itself = str(model)
+    with open_sides(model, room, ["ngram"], asked.end_ids, draft=itself, lookup_tokens=2) as sides:
         assert [side.name for side in sides] == [
             "slipstream off",
             "slipstream ngram",
             "llama.cpp",
             "llama.cpp lookup",
+            "llama.cpp draft",
         ]
         answers = measure_answers(sides, asked, 60)
-    for ours, drafting, theirs, looking in zip(*answers.values(), strict=True):
-        assert ours.tokens == drafting.tokens == theirs.tokens == looking.tokens
+    for ours, drafting, theirs, looking, led in zip(*answers.values(), strict=True):
+        assert ours.tokens == drafting.tokens == theirs.tokens == looking.tokens == led.tokens
+        assert led.accepted_tokens == sum(led.accepted_by_depth) == led.drafted_tokens
         assert ours.decode_tokens == theirs.decode_tokens == looking.decode_tokens
         assert theirs.drafted_tokens == theirs.accepted_tokens == 0
         assert looking.accepted_tokens == sum(looking.accepted_by_depth)
         assert looking.accepted_tokens <= looking.drafted_tokens <= 2 * looking.verified_drafts
-    assert sum(each.accepted_tokens for each in answers["llama.cpp lookup"]) > 0
+    for side in ("llama.cpp lookup", "llama.cpp draft"):
+        assert sum(each.accepted_tokens for each in answers[side]) > 0
 
 
 @pytest.mark.llamacpp

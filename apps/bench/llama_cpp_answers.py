@@ -1,51 +1,45 @@
-"""llama.cpp answering prompts, without drafts and with llama-cpp-python's only kind of them.
+"""llama.cpp answering prompts, without drafts and with any kind of them.
 
-Its convenience class decodes slower than llama.cpp: it copies all logits into Python. Here the C
-functions are called, and only the drafts come from llama-cpp-python.
+llama-cpp-python's convenience class decodes slower than llama.cpp: it copies all logits into
+Python. Here the C functions are called.
 """
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
+from slipstream.apps.bench.llama_cpp_drafts import Drafts, no_drafts
 from slipstream.apps.bench.llama_cpp_side import LlamaCppSide
 from slipstream.apps.bench.speculation import Answer
-from slipstream.apps.bench.workload import Workload
 
 
 class LlamaCppAnswers(LlamaCppSide):
-    """One loaded model that answers either way."""
-
-    def __init__(self, path: Path, workload: Workload, *, lookup_tokens: int) -> None:
-        """lookup_tokens : most tokens of a draft. Raises as `LlamaCppSide` does."""
-        super().__init__(path, workload)
-        from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
-
-        self._lookup = LlamaPromptLookupDecoding(num_pred_tokens=lookup_tokens)
+    """One loaded model that answers with whatever drafts."""
 
     def answer(
-        self, prompt: Sequence[int], max_tokens: int, *, end_ids: frozenset[int], lookup: bool
+        self,
+        prompt: Sequence[int],
+        max_tokens: int,
+        *,
+        end_ids: frozenset[int],
+        drafts: Drafts = no_drafts,
     ) -> Answer:
-        """Greedily answer a prompt, with nothing cached before it.
-
-        lookup : draft what followed the text's last tokens earlier in it
-        """
+        """Greedily answer a prompt, with nothing cached before it."""
         self.run(prompt, 0)
         ids = np.empty(len(prompt) + max_tokens, np.intc)
         ids[: len(prompt)] = prompt
         ids[len(prompt)] = self._likeliest()
         length = len(prompt) + 1
         drafted = verified = 0
-        by_depth = [0] * self._lookup.num_pred_tokens
+        by_depth: list[int] = []
         start = time.perf_counter()
         while length < len(ids) and ids[length - 1] not in end_ids:
-            draft = self._lookup(ids[:length]).tolist() if lookup else []
-            draft = draft[: len(ids) - length - 1]  # one token more is the target's own
+            draft = drafts(ids[:length])[: len(ids) - length - 1]  # one more is the target's own
             taken = self._verify(int(ids[length - 1]), draft, length - 1, end_ids)
             drafted += len(draft)
             verified += len(draft) > 0
+            by_depth += [0] * (len(taken) - 1 - len(by_depth))
             for depth in range(len(taken) - 1):
                 by_depth[depth] += 1
             ids[length : length + len(taken)] = taken
@@ -59,7 +53,7 @@ class LlamaCppAnswers(LlamaCppSide):
             drafted_tokens=drafted,
             accepted_tokens=sum(by_depth),
             verified_drafts=verified,
-            accepted_by_depth=tuple(filter(None, by_depth)),
+            accepted_by_depth=tuple(by_depth),
         )
 
     def _verify(

@@ -123,9 +123,13 @@ class LlamaCppSide:
         self._api.llama_memory_seq_rm(memory, 0, position, -1)
 
     def _likeliest(self, row: int = -1) -> int:
-        """The greedy choice, read in place; NumPy's argmax is quicker than llama.cpp's sampler."""
+        """The greedy choice; NumPy's argmax is quicker than llama.cpp's sampler."""
+        return int(self._logits(row).argmax())
+
+    def _logits(self, row: int = -1) -> np.ndarray:
+        """(V,) float32, in place: until the next step."""
         logits = self._api.llama_get_logits_ith(self._context, row)
-        return int(np.ctypeslib.as_array(logits, shape=(self._vocab_size,)).argmax())
+        return np.ctypeslib.as_array(logits, shape=(self._vocab_size,))
 
 
 def import_llama_cpp() -> Any:

@@ -127,7 +127,8 @@ def bench_command(
     and values stored as here. Close other programs first.
 
     With --speculate, prompts are answered greedily and in turns: without drafts, with those of each
-    --drafters, and with --against also by llama.cpp without drafts and with its prompt lookup.
+    --drafters, and with --against also by llama.cpp without drafts, with its prompt lookup, and
+    with the draft model if there is one.
     """
     _refuse_useless_options(context, speculating=bool(files))
     from slipstream.runtime.backends import load_backend
