@@ -167,7 +167,7 @@ def test_what_a_costly_drafter_saves_is_what_no_cheap_one_knew() -> None:
 def test_a_drafter_that_saves_nothing_rests_longer_each_time() -> None:
     account, asked = Account(), []
     for token in range(20_000):
-        if account.pay_for(0.0, 100, 0.5, 1.0):
+        if account.pay_for(0.0, 100, lambda: 0.5, 1.0):
             account.observe(1, 1.1, 1, 1.0)
             asked.append(token)
         else:
@@ -181,16 +181,16 @@ def test_a_drafter_that_saves_again_goes_on() -> None:
     account = Account()
     assert account.note() == "is being tried"
     account.observe(100, 110.0, 100, 100.0)
-    assert not account.pay_for(0.0, 100, 0.5, 1.0)
+    assert not account.pay_for(0.0, 100, lambda: 0.5, 1.0)
     assert account.note().startswith("rests for 256 tokens more: it saved -100.00 ms a token")
     account.passed(10_000)
-    assert account.pay_for(40.0, 100, 0.5, 1.0)  # as expected of a new one
-    assert not account.pay_for(60.0, 100, 0.5, 1.0)
+    assert account.pay_for(40.0, 100, lambda: 0.5, 1.0)  # as expected of a new one
+    assert not account.pay_for(60.0, 100, lambda: 0.5, 1.0)
     account.observe(100, 60.0, 50, 50.0)
     assert account.saved_s(1.0) == pytest.approx(0.4)
-    assert account.pay_for(39.0, 100, 0.0, 1.0)
+    assert account.pay_for(34.0, 100, lambda: 0.0, 1.0)
     assert account.note() == "saves 400.00 ms a token"
-    assert not account.pay_for(41.0, 100, 1.0, 1.0)  # and has its rest
+    assert not account.pay_for(36.0, 100, lambda: 1.0, 1.0)  # and has its rest
 
 
 def test_steps_beside_others_teach_nothing_about_drafts() -> None:

@@ -24,7 +24,6 @@ class DovetailDrafter(FollowingDrafter):
     """One for all requests of a target: it follows the text whose hidden states come last."""
 
     name: ClassVar[str] = "dovetail"
-    wants_hidden: ClassVar[bool] = True
     PRIOR: ClassVar[float] = 0.6
 
     def __init__(self, draft: DovetailDraft, vocab_size: int, window: int) -> None:
@@ -39,6 +38,10 @@ class DovetailDrafter(FollowingDrafter):
         self._waiting = WaitingRows()  # hidden states of the next ones
         self._path: list[int] = []  # drafted tokens whose rows it holds behind those
         self._guessed: dict[_Path, np.ndarray] = {}  # hidden state after each path, (C,)
+
+    @property
+    def wants_hidden(self) -> bool:
+        return not self.account.rests  # after which it starts with what comes then
 
     def observe_hidden(self, text: Sequence[int], start: int, hidden: np.ndarray) -> None:
         self._drop_path()

@@ -1,10 +1,13 @@
 """What a costly drafter took and saved lately, and its rests after it saved too little."""
 
+from collections.abc import Callable
+
 _TRIAL = 64.0  # tokens that come before a drafter is judged
 _MEMORY = 0.995  # of older tokens, at each new one: about the last 200 count
 _FIRST_REST = 256  # tokens; each rest is twice as long as the one before
 _LONGEST_REST = 8192
 _PROBE = 64  # times that a guess was declined, before one is asked for to be known anew
+_UNSEEN = 0.05  # of a plain step: what having a drafter costs beside the time of its guesses
 _NEWEST = 0.05  # weight of the newest guesses' time in the running mean
 
 
@@ -51,19 +54,26 @@ class Account:
         """So many tokens came without the drafter."""
         self._rest = max(0.0, self._rest - tokens)
 
-    def pay_for(self, cost_s: float, tokens: int, expected_s: float, plain_s: float) -> bool:
+    @property
+    def rests(self) -> bool:
+        """Whether the drafter is left out for a while."""
+        return self._rest > 0.0
+
+    def pay_for(
+        self, cost_s: float, tokens: int, expected_s: Callable[[], float], plain_s: float
+    ) -> bool:
         """Whether what it will save is worth so many seconds of getting ready; if not, it rests.
 
         tokens     : to come
         expected_s : that it saves for each, as long as it was not tried
         plain_s    : that each takes without any drafts
         """
-        if self._rest:
+        if self.rests:
             return False
         if self._tokens < _TRIAL:
-            return tokens * expected_s > cost_s
+            return tokens * expected_s() > cost_s
         self._saved_s = self.saved_s(plain_s)
-        if tokens * self._saved_s > cost_s:
+        if tokens * (self._saved_s - _UNSEEN * plain_s) > cost_s:
             self._last_rest = 0.0
             return True
         self._forget()
@@ -78,7 +88,7 @@ class Account:
     def note(self) -> str:
         """Whether the drafter is asked now, and why."""
         saved = f"{1e3 * self._saved_s:.2f} ms a token"
-        if self._rest:
+        if self.rests:
             return f"rests for {self._rest:.0f} tokens more: it saved {saved}, too little to go on"
         return "is being tried" if self._tokens < _TRIAL else f"saves {saved}"
 

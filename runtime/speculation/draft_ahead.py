@@ -78,7 +78,7 @@ class DraftAhead(CostlyDrafter):
             raise self._failure
         if len(text) - self._agreed <= MOST_TIMED_ROWS:
             # Its steps are beside the target's: all that it can cost is that the target waits.
-            return self.account.pay_for(0.0, tokens_left, step_s(1), step_s(1))
+            return self.account.pay_for(0.0, tokens_left, lambda: step_s(1), step_s(1))
         if self._catching_up is None or self._catching_up.done():
             if self._catching_up is not None:
                 self._catching_up.result()  # raises what it met

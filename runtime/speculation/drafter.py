@@ -30,7 +30,11 @@ class Drafter(ABC):
     """Guesses at a text's continuation, asked node by node."""
 
     name: ClassVar[str]
-    wants_hidden: ClassVar[bool] = False  # whether `observe_hidden` has a use
+
+    @property
+    def wants_hidden(self) -> bool:
+        """Whether `observe_hidden` is to be told of what comes next."""
+        return False
 
     @abstractmethod
     def begin(self, text: Sequence[int]) -> Any:

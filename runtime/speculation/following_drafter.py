@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from slipstream.runtime.speculation.drafter import CostlyDrafter
 from slipstream.runtime.speculation.timed_sequence import MOST_TIMED_ROWS, TimedSequence
@@ -30,13 +31,13 @@ class FollowingDrafter(CostlyDrafter):
     def catch_up(
         self, text: Sequence[int], tokens_left: int, step_s: Callable[[int], float]
     ) -> bool:
-        lag = self._lag(text)
+        lag = None if self.account.rests else self._lag(text)
         if lag is None:
             return False
         is_far = lag > MOST_TIMED_ROWS
         cost_s = lag * self._row_s if is_far else 0.0
         tokens = min(tokens_left, _HORIZON)
-        if not self.account.pay_for(cost_s, tokens, self._expected_s(step_s), step_s(1)):
+        if not self.account.pay_for(cost_s, tokens, partial(self._expected_s, step_s), step_s(1)):
             return False
         if not is_far:
             return True

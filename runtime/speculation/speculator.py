@@ -38,7 +38,7 @@ class Speculator:
         """drafters : the costly ones last"""
         self._drafters = drafters
         self._costly = [each for each in drafters if isinstance(each, CostlyDrafter)]
-        self._hidden_takers = [each for each in drafters if each.wants_hidden]
+        self._learners = [each for each in drafters if type(each).observe is not Drafter.observe]
         self._state = state
         self._pauses = Pauses()
         # Of the step under way, when it is this request's alone:
@@ -58,6 +58,8 @@ class Speculator:
             return EMPTY
         start = time.perf_counter()
         drafters = [each for each in self._drafters if self._is_ready(each, text, max_nodes)]
+        if not drafters:
+            return EMPTY
         ready = time.perf_counter()
         growth = TreeGrowth(drafters, state.rates, text, state.worth())
         size = best_size(growth, state, min(max_nodes, STEP_ROWS[-1] - 1))
@@ -100,21 +102,21 @@ class Speculator:
 
     def learn(self, tokens: Sequence[int], logits: np.ndarray) -> None:
         """What the target expects after each token of a step: logits (M, V)."""
-        if logits.shape[1] < NUM_CANDIDATES:
+        if not self._learners or logits.shape[1] < NUM_CANDIDATES:
             return
         ids = np.empty((len(tokens), NUM_CANDIDATES), np.int32)
         largest = np.empty(ids.shape, np.float32)
         self._state.ops.top_k(logits, NUM_CANDIDATES, ids=ids, out=largest)
-        for drafter in self._drafters:
+        for drafter in self._learners:
             drafter.observe(tokens, ids, largest)
 
     @property
     def wants_hidden(self) -> bool:
-        return bool(self._hidden_takers)
+        return any(each.wants_hidden for each in self._drafters)
 
     def observe_hidden(self, text: Sequence[int], start: int, hidden: np.ndarray) -> None:
         """As `Drafter.observe_hidden`."""
-        for drafter in self._hidden_takers:
+        for drafter in self._drafters:
             drafter.observe_hidden(text, start, hidden)
 
     def stats(self) -> SpeculationStats:
