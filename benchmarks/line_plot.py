@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM, LEGEND = 860, 420, 60, 20, 50, 270
-COLOURS = ("#0b6e99", "#c8553d", "#588157", "#7b4b94")
+COLOURS = ("#0b6e99", "#c8553d", "#588157", "#7b4b94", "#b08900", "#444444")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
-"""What drafts gain, as the README's table and as a plot, from results/speculation.json."""
+"""What drafts gain, as the README's tables and as a plot, from results/speculation_*.json."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from bar_plot import bar_plot
@@ -64,17 +65,17 @@ def _note(report: dict[str, Any], drafting: list[str], against: bool) -> str:
     )
 
 
-def speculation_plot(report: dict[str, Any]) -> str:
+def speculation_plot(reports: Sequence[dict[str, Any]]) -> str:
     """Decode speed with drafts in multiples of the same program's without, by category: an SVG."""
-    drafting = _drafting_sides(report)
     groups: dict[str, dict[str, float]] = {}
-    for result in report["results"]:
-        for category, sides in result["categories"].items():
-            bars = groups.setdefault(category, {})
-            for side in drafting:
-                bars[f"{result['model']}, {side}"] = sides[side]["ratio_to_off"] or 0.0
-            for side in _their_sides(report)[1:]:
-                bars[f"{result['model']}, {side}"] = sides[side]["ratio_to_llama_cpp"] or 0.0
+    for report in reports:
+        for result in report["results"]:
+            for category, sides in result["categories"].items():
+                bars = groups.setdefault(category, {})
+                for side in _drafting_sides(report):
+                    bars[f"{result['model']}, {side}"] = sides[side]["ratio_to_off"] or 0.0
+                for side in _their_sides(report)[1:]:
+                    bars[f"{result['model']}, {side}"] = sides[side]["ratio_to_llama_cpp"] or 0.0
     return bar_plot(groups, x="decode speed with drafts, in multiples of without", line_at=1.0)
 
 

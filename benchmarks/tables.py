@@ -1,9 +1,9 @@
-"""The README's tables, made from the committed results.
+"""The tables of the README and of docs, made from the committed results.
 
     python benchmarks/tables.py            prints them
-    python benchmarks/tables.py --write    puts them between the README's markers, and draws the plots
+    python benchmarks/tables.py --write    puts them between the pages' markers, and draws the plots
 
-A test fails when the README shows anything else than what was measured.
+A test fails when a page shows anything else than what was measured.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import acceptance_figures
 import speculation_figures
 from line_plot import Line, line_plot
 
@@ -20,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PLOT = ROOT / "docs" / "verify-curve.svg"
 SPECULATION_PLOT = ROOT / "docs" / "speculation.svg"
-README = ROOT / "README.md"
+ACCEPTANCE_PLOT = ROOT / "docs" / "draft-acceptance.svg"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "dovetail-drafts.md")
 SIDES = ("slipstream", "llama.cpp")
 
 
@@ -138,8 +140,9 @@ def verify_plot() -> str:
 
 def speculation_table() -> str:
     """What drafts gain, by category, and the plot of it."""
-    table = speculation_figures.speculation_table(_speculation())
-    return f"![Speed-up by drafts, by category](docs/{SPECULATION_PLOT.name})\n\n{table}"
+    tables = [speculation_figures.speculation_table(report) for report in _speculation()]
+    plot = f"![Speed-up by drafts, by category](docs/{SPECULATION_PLOT.name})"
+    return "\n\n".join([plot, *tables])
 
 
 def speculation_plot() -> str:
@@ -147,34 +150,55 @@ def speculation_plot() -> str:
     return speculation_figures.speculation_plot(_speculation())
 
 
-def _speculation() -> Any:
-    return json.loads((RESULTS / "speculation.json").read_text())
+def _speculation() -> list[Any]:
+    """One report for each kind of prompts."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("speculation_*.json"))]
+
+
+def acceptance_table() -> str:
+    """How often drafts of all depths are right, and the plot of it."""
+    table = acceptance_figures.acceptance_table(_acceptance())
+    return f"![Accepted tokens by depth]({ACCEPTANCE_PLOT.name})\n\n{table}"
+
+
+def acceptance_plot() -> str:
+    """How often drafts of all depths are right: an SVG."""
+    return acceptance_figures.acceptance_plot(_acceptance())
+
+
+def _acceptance() -> Any:
+    return json.loads((RESULTS / "draft_acceptance.json").read_text())
 
 
 TABLES = {
     "speed": speed_table,
     "starts": starts_table,
     "long context": long_context_table,
+    "speculation": speculation_table,
     "parity": parity_table,
+    "draft acceptance": acceptance_table,
 }
-PLOTS = {PLOT: verify_plot}
-if (RESULTS / "speculation.json").exists():
-    TABLES["speculation"] = speculation_table
-    PLOTS[SPECULATION_PLOT] = speculation_plot
+PLOTS = {
+    PLOT: verify_plot,
+    SPECULATION_PLOT: speculation_plot,
+    ACCEPTANCE_PLOT: acceptance_plot,
+}
 
 
 def filled(text: str) -> str:
-    """A README with each table between its markers."""
+    """A page with each table between its markers, if it has them."""
     for name, make in TABLES.items():
         begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-        head, rest = text.split(begin)
-        text = head + begin + make() + end + rest.split(end, 1)[1]
+        if begin in text:
+            head, rest = text.split(begin)
+            text = head + begin + make() + end + rest.split(end, 1)[1]
     return text
 
 
 if __name__ == "__main__":
     if "--write" in sys.argv[1:]:
-        README.write_text(filled(README.read_text()))
+        for page in PAGES:
+            page.write_text(filled(page.read_text()))
         for path, draw in PLOTS.items():
             path.write_text(draw())
     else:

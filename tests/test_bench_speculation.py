@@ -187,7 +187,7 @@ def test_the_readmes_table_and_plot_are_made_from_a_report(monkeypatch, tmp_path
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
-    (tmp_path / "speculation.json").write_text(json.dumps(made_report(result)))
+    (tmp_path / "speculation_a.json").write_text(json.dumps(made_report(result)))
     table = tables.speculation_table()
     assert (
         "| `m` | a | 2 | 6.7 | 13.3 | **2.00** | 1.38 | 3.3 | 13.3 | **4.00** | 2 of 2 |" in table
