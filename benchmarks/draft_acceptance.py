@@ -47,7 +47,7 @@ def measure(
         speculation._state.costs = FixedCosts(rows, 1.0)
         if speculation._costly is not None:
             speculation._costly._sequence.costs = FixedCosts(1 << 20, 1e-9)
-            speculation._costly.account.pay_for = lambda *_: True
+            speculation._costly.account.is_worth_reading = lambda *_: True
         tokens = steps = drafted = 0
         by_depth: list[int] = []
         for prompt in prompts:

@@ -14,7 +14,8 @@ from slipstream.runtime.completion import Completion
 from slipstream.runtime.engine import Engine, Generation, Scoring, TokenStream
 from slipstream.runtime.errors import ChatTemplateError, PromptError
 from slipstream.runtime.load_progress import terminal_progress
-from slipstream.runtime.loading import Loaded, Progress, load
+from slipstream.runtime.loading import Loaded, load
+from slipstream.runtime.loading_steps import Progress
 from slipstream.runtime.models import ModelConfig
 from slipstream.runtime.options import Options
 from slipstream.runtime.sampling import SamplingOptions

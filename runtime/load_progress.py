@@ -3,7 +3,7 @@
 import sys
 import time
 
-from slipstream.runtime.loading import Progress
+from slipstream.runtime.loading_steps import Progress
 
 _PATIENCE_S = 0.5  # a stage shorter than this is not worth a line
 

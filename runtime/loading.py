@@ -1,38 +1,26 @@
 """From a model's name to everything that runs it: file, plan, weights, cache, engine."""
 
-import functools
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slipstream.offload.plan import Plan
-from slipstream.runtime.backends import Backend, load_backend
+from slipstream.runtime.backends import load_backend
 from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.draft_choice import chosen_draft
+from slipstream.runtime.draft_loading import load_draft
 from slipstream.runtime.engine import Engine
-from slipstream.runtime.errors import CheckpointError, MemoryBudgetError, OptionError
+from slipstream.runtime.errors import MemoryBudgetError
 from slipstream.runtime.kv_cache import KVCache, pages_for
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
+from slipstream.runtime.loading_steps import Progress, check_vocabulary, prepare_kernels, stage_of
 from slipstream.runtime.models import ModelConfig, load_model, read_model_config
 from slipstream.runtime.options import KV_DTYPES, Options
-from slipstream.runtime.planning import DRAFT_HEAD_ROWS, DRAFT_KV, overlaps, plan_for
-from slipstream.runtime.speculation import (
-    CostlyDrafter,
-    DraftModel,
-    ModelDrafter,
-    Speculation,
-    TimedSequence,
-)
+from slipstream.runtime.planning import overlaps, plan_for
+from slipstream.runtime.speculation import Speculation
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
-
-if TYPE_CHECKING:
-    from slipstream.runtime.dovetail import DraftFile
-
-Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,20 +93,14 @@ def _load(
         draft_backend = load_backend(draft_backend_name)
         plan = plan_for(file, config, options, backend, draft, draft_backend)
         with backend.computing(plan.threads), ThreadPoolExecutor(1) as beside:
-            _prepare(file, backend, progress)
+            prepare_kernels(file, backend, progress)
             # Reading a vocabulary takes a core meanwhile.
             backend.ops.set_num_threads(max(1, plan.threads - 1))
             pending = beside.submit(_read_tokenizer, file, config)
             pending.add_done_callback(lambda _: backend.ops.set_num_threads(plan.threads))
-            weights = load_model(file, config, backend, _stage(progress, "loading weights"))
+            weights = load_model(file, config, backend, stage_of(progress, "loading weights"))
             tokenizer, chat_template = pending.result()
-        costly: CostlyDrafter | None = None
-        if draft.trained is not None:
-            costly = _load_dovetail(draft.trained, file, tokenizer, backend, plan)
-        elif draft.file is not None and draft.config is not None:
-            costly = _load_draft_model(
-                draft.file, draft.config, tokenizer, draft_backend, plan, progress
-            )
+        costly = load_draft(draft, file, tokenizer, backend, draft_backend, plan, progress)
     # Whole pages for each sequence: else fewer of them fit than the plan says.
     num_tokens = plan.num_sequences * pages_for(plan.context) * PAGE_SIZE
     cache = _cache_for(config, num_tokens, KV_DTYPES[plan.kv])
@@ -151,81 +133,7 @@ def _cache_for(config: ModelConfig, num_tokens: int, dtype: str) -> KVCache:
     )
 
 
-def _prepare(file: ModelFile, backend: Backend, progress: Progress | None) -> None:
-    backend.ops.prepare(
-        {tensor.quant_type for tensor in file.tensors.values()},
-        _stage(progress, "compiling kernels for this CPU (once)"),
-    )
-
-
-def _load_draft_model(
-    file: ModelFile,
-    config: ModelConfig,
-    target: Tokenizer,
-    backend: Backend,
-    plan: Plan,
-    progress: Progress | None,
-) -> ModelDrafter:
-    """The model that drafts for a target.
-
-    Raises OptionError where its tokens are not the target's, and as `load` does.
-    """
-    with backend.computing(plan.threads):
-        tokenizer = Tokenizer.from_metadata(file.metadata, path=file.path)
-        _check_vocabulary(file, config, tokenizer)
-        _check_same_tokens(file.path, tokenizer, target)
-        _prepare(file, backend, progress)
-        stage = _stage(progress, "loading the draft's weights")
-        weights = load_model(file, config, backend, stage, head_rows=DRAFT_HEAD_ROWS)
-    num_tokens = pages_for(plan.context) * PAGE_SIZE
-    cache = _cache_for(config, num_tokens, KV_DTYPES[DRAFT_KV])
-    sequence = TimedSequence(weights, cache, backend, threads=plan.threads)
-    return ModelDrafter(DraftModel(sequence, vocab_size=tokenizer.vocab_size), target.vocab_size)
-
-
-def _load_dovetail(
-    file: "DraftFile", target: ModelFile, tokenizer: Tokenizer, backend: Backend, plan: Plan
-) -> CostlyDrafter:
-    from slipstream.runtime.dovetail.dovetail_drafter import DovetailDrafter
-    from slipstream.runtime.dovetail.draft import DovetailDraft
-
-    num_tokens = pages_for(plan.context) * PAGE_SIZE
-    draft = DovetailDraft(file, target, backend, threads=plan.threads, num_tokens=num_tokens)
-    return DovetailDrafter(draft, tokenizer.vocab_size, file.config.window)
-
-
-def _check_same_tokens(path: Path, draft: Tokenizer, target: Tokenizer) -> None:
-    """One vocabulary may begin the other: a token that only one has is never drafted."""
-    different = target.first_difference(draft)
-    if different is not None:
-        raise OptionError(
-            f"draft: {path.name} has another vocabulary: token {different} is "
-            f"{draft.token_text(different)!r} there and {target.token_text(different)!r} in the "
-            "model that it should draft for; use a draft of the same family"
-        )
-
-
 def _read_tokenizer(file: ModelFile, config: ModelConfig) -> tuple[Tokenizer, ChatTemplate | None]:
     tokenizer = Tokenizer.from_metadata(file.metadata, path=file.path)
-    _check_vocabulary(file, config, tokenizer)
+    check_vocabulary(file, config, tokenizer)
     return tokenizer, ChatTemplate.from_metadata(file.metadata, tokenizer)
-
-
-def _check_vocabulary(file: ModelFile, config: ModelConfig, tokenizer: Tokenizer) -> None:
-    """An embedding may be padded beyond the tokens; the size in the header counts either."""
-    num_rows, num_tokens = config.vocab_size, tokenizer.vocab_size
-    if num_tokens > num_rows:
-        raise CheckpointError(
-            f"{file.path}: {num_tokens} tokens but {num_rows} embedding rows; the file is damaged"
-        )
-    key = f"{config.architecture}.vocab_size"
-    stated = file.get_int(key, num_rows)
-    if stated not in (num_rows, num_tokens):
-        raise CheckpointError(
-            f"{file.path}: {key} is {stated}, but there are {num_tokens} tokens and {num_rows} "
-            "embedding rows; the file is damaged"
-        )
-
-
-def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else functools.partial(progress, stage)

@@ -16,12 +16,11 @@ from slipstream.runtime.engine import LARGEST_CHUNK, Scoring
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
 from slipstream.runtime.models import ModelConfig, head_name
 from slipstream.runtime.options import DEFAULT_KV, KV_DTYPES, Options
-from slipstream.runtime.speculation import CATCH_UP_ROWS, MATCH, OFF
+from slipstream.runtime.speculation import CATCH_UP_ROWS, DRAFT_KV, MATCH, OFF
 
 if TYPE_CHECKING:
     from slipstream.runtime.dovetail import DraftFile
 
-DRAFT_KV = "f16"
 # A draft gives logits of the first tokens of its vocabulary only. Merges are ordered by how often
 # they were seen, so these are 97 to 99 % of English and code, for half the head's bytes.
 DRAFT_HEAD_ROWS = 1 << 16
@@ -46,8 +45,7 @@ def plan_for(
     footprint = _footprint(file, config, backend, KV_DTYPES[str(kv.value)])
     speculation = draft.decisions
     if draft.file is not None and draft.config is not None:
-        kv_dtype = KV_DTYPES[DRAFT_KV]
-        own = _footprint(draft.file, draft.config, draft_backend, kv_dtype, DRAFT_HEAD_ROWS)
+        own = _footprint(draft.file, draft.config, draft_backend, DRAFT_KV, DRAFT_HEAD_ROWS)
         footprint = replace(footprint, draft=own)
         speculation = (*speculation, _overlap(backend.device, draft_backend.device, options))
     if draft.trained is not None:
@@ -99,7 +97,7 @@ def _trained_footprint(draft: "DraftFile", target: ModelFile, backend: Backend) 
     return Footprint(
         weights_bytes=packed,
         read_bytes_per_token=packed,
-        kv_bytes_per_token=config.blocks().kv_bytes_per_token(KV_DTYPES[DRAFT_KV]),
+        kv_bytes_per_token=config.blocks().kv_bytes_per_token(DRAFT_KV),
         workspace_bytes=4 * CATCH_UP_ROWS * 6 * widest,
         trained_context=config.window,
     )

@@ -1,7 +1,6 @@
 """How much is drafted, on machines and texts that are made up: time is counted, not measured."""
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
@@ -13,8 +12,6 @@ from slipstream.runtime.speculation import (
     SpeculationState,
     Speculator,
 )
-from slipstream.runtime.speculation.account import Account
-from slipstream.runtime.speculation.step_costs import StepCosts
 from support.scripted_drafters import Liar, Oracle
 
 Cost = Callable[[int], float]
@@ -164,35 +161,6 @@ def test_what_a_costly_drafter_saves_is_what_no_cheap_one_knew() -> None:
     assert abs(beside.account.saved_s(0.1)) < 0.01
 
 
-def test_a_drafter_that_saves_nothing_rests_longer_each_time() -> None:
-    account, asked = Account(), []
-    for token in range(20_000):
-        if account.pay_for(0.0, 100, lambda: 0.5, 1.0):
-            account.observe(1, 1.1, 1, 1.0)
-            asked.append(token)
-        else:
-            account.passed(1)
-    rests = [after - before - 1 for before, after in pairwise(asked) if after > before + 1]
-    assert rests == [256, 512, 1024, 2048, 4096, 8192]
-    assert len(asked) < 7 * 100  # as many trials
-
-
-def test_a_drafter_that_saves_again_goes_on() -> None:
-    account = Account()
-    assert account.note() == "is being tried"
-    account.observe(100, 110.0, 100, 100.0)
-    assert not account.pay_for(0.0, 100, lambda: 0.5, 1.0)
-    assert account.note().startswith("rests for 256 tokens more: it saved -100.00 ms a token")
-    account.passed(10_000)
-    assert account.pay_for(40.0, 100, lambda: 0.5, 1.0)  # as expected of a new one
-    assert not account.pay_for(60.0, 100, lambda: 0.5, 1.0)
-    account.observe(100, 60.0, 50, 50.0)
-    assert account.saved_s(1.0) == pytest.approx(0.4)
-    assert account.pay_for(34.0, 100, lambda: 0.0, 1.0)
-    assert account.note() == "saves 400.00 ms a token"
-    assert not account.pay_for(36.0, 100, lambda: 1.0, 1.0)  # and has its rest
-
-
 def test_steps_beside_others_teach_nothing_about_drafts() -> None:
     """No draft was asked for and no time taken: the one before says nothing of these tokens."""
     run = Run([Oracle(TEXT)], gentle)
@@ -202,20 +170,3 @@ def test_steps_beside_others_teach_nothing_about_drafts() -> None:
     run.speculator.observe([], [6])
     assert rates == run.state.rates._counts
     assert token_s == run.state.token_s
-
-
-def test_costs_between_known_sizes_lie_on_lines_and_forget() -> None:
-    costs = StepCosts(32)
-    for rows, seconds in ((1, 1.0), (9, 3.0)):
-        costs.observe(rows, 50.0)  # the first time of a size, which does not count
-        assert not costs.known or rows == 9
-        costs.observe(rows, seconds)
-    assert costs.seconds(1) == 1.0
-    assert costs.seconds(5) == pytest.approx(2.0)
-    assert costs.seconds(32) > 3.0
-    for _ in range(300):
-        costs.observe(1, 1.0)
-    assert costs.seconds(9) < 2.0  # as if it had never been tried
-    for seconds in (1.0, 9.0, 1.2):
-        costs.observe(9, seconds)
-    assert costs.seconds(9) == 1.2

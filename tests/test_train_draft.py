@@ -38,8 +38,10 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def trained(llm: LLM, text: Path, folder: Path, steps: int, stop_at: int | None = None) -> Any:
-    """Train for so many steps, or raise Stopped at one of them; returns the draft and losses."""
+def trained(
+    llm: LLM, text: Path, folder: Path, steps: int, stop_at: int | None = None
+) -> tuple[Any, list[float]]:
+    """Train for so many steps, or raise KeyboardInterrupt at one of them; returns the draft and losses."""
     from slipstream.apps.training.train import train_draft
 
     losses: list[float] = []
@@ -102,9 +104,8 @@ def test_collecting_goes_on(target: Path, text: Path, tmp_path: Path) -> None:
         for piece, tokens in zip(store.load(), pieces, strict=True):
             assert piece.tokens.tolist() == tokens
             (want,) = exact_hidden(target, [tokens], kv_dtype=np.float16)
-            assert (
-                relative_error(piece.hidden, want) < 0.15
-            )  # rows are rounded to 8 bits on the way
+            # Rows are rounded to 8 bits on the way.
+            assert relative_error(piece.hidden, want) < 0.15
         assert FeatureStore(tmp_path, pieces, "two").folder != store.folder
 
 

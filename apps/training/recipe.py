@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Of a draft and its training.
+    """What one training of a draft is to be.
 
     blocks        : of the draft
     window        : tokens of a piece of text, which is how far back the draft will see

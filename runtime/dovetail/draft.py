@@ -10,8 +10,7 @@ from slipstream.runtime.checkpoint import ModelFile, Tensor
 from slipstream.runtime.dovetail.draft_blocks import DraftBlocks
 from slipstream.runtime.dovetail.draft_file import DraftFile
 from slipstream.runtime.dovetail.gating_fusion import GatingFusion
-from slipstream.runtime.kv_cache import KVCache
-from slipstream.runtime.models import ModelConfig, head_name
+from slipstream.runtime.models import head_name
 from slipstream.runtime.models.weights import Embedding, WeightLoader
 from slipstream.runtime.speculation.timed_sequence import TimedSequence
 
@@ -48,8 +47,7 @@ class DovetailDraft:
             blocks = DraftBlocks(config, weights, _packed_head(target, file, backend))
             weights.finish()
         self.head_tokens = file.head_tokens
-        cache = _cache_for(blocks.config, num_tokens)
-        self.sequence = TimedSequence(blocks, cache, backend, threads=threads)
+        self.sequence = TimedSequence(blocks, backend, threads=threads, num_tokens=num_tokens)
 
     def feed(self, hidden: np.ndarray, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Append rows; logits (1, N), until the next call, and hidden state (C,) after the last.
@@ -74,12 +72,3 @@ def _packed_head(target: ModelFile, file: DraftFile, backend: Backend) -> object
     rows = np.ascontiguousarray(head.data[file.head_tokens])
     packed: object = backend.ops.pack_weight(rows, head.quant_type, file.config.hidden_size)
     return packed
-
-
-def _cache_for(config: ModelConfig, num_tokens: int) -> KVCache:
-    return KVCache(
-        num_layers=config.num_layers,
-        num_kv_heads=config.num_kv_heads,
-        head_size=config.head_size,
-        num_tokens=num_tokens,
-    )

@@ -18,12 +18,13 @@ from slipstream.runtime.speculation.speculation import (
 from slipstream.runtime.speculation.speculation_state import SpeculationState
 from slipstream.runtime.speculation.speculation_stats import SpeculationStats
 from slipstream.runtime.speculation.speculator import Speculator
-from slipstream.runtime.speculation.timed_sequence import TimedSequence
+from slipstream.runtime.speculation.timed_sequence import DRAFT_KV, TimedSequence
 
 __all__ = [
     "ACCEPTANCES",
     "CATCH_UP_ROWS",
     "DOVETAIL",
+    "DRAFT_KV",
     "EMPTY",
     "MATCH",
     "MODEL",

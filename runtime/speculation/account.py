@@ -24,13 +24,13 @@ class Account:
         self._tokens = self._tokens_without = self._seconds = self._seconds_without = 0.0
         self._rest = 0.0  # tokens that are left of it
         self._last_rest = 0.0  # 0 after a trial that it stood
-        self._saved_s = 0.0  # for each token, when it was last judged
+        self._judged_s: float | None = None  # what a token took less, when it was last judged
 
     def took(self, price_s: float, seconds: float) -> None:
         """Guesses of this price took so long."""
         self._around_s = max(0.0, self._around_s + _NEWEST * (seconds - price_s - self._around_s))
 
-    def affords(self, price_s: float, saved_s: float) -> bool:
+    def is_worth_asking(self, price_s: float, saved_s: float) -> bool:
         """Whether to ask for guesses of this price that would save so much; now and then anyway."""
         if saved_s > price_s + self._around_s:
             return True
@@ -59,10 +59,12 @@ class Account:
         """Whether the drafter is left out for a while."""
         return self._rest > 0.0
 
-    def pay_for(
+    def is_worth_reading(
         self, cost_s: float, tokens: int, expected_s: Callable[[], float], plain_s: float
     ) -> bool:
-        """Whether what it will save is worth so many seconds of getting ready; if not, it rests.
+        """Whether what it will save is worth so many seconds of reading, and it saves anything.
+
+        Tried, and saving nothing, it rests.
 
         tokens     : to come
         expected_s : that it saves for each, as long as it was not tried
@@ -72,11 +74,12 @@ class Account:
             return False
         if self._tokens < _TRIAL:
             return tokens * expected_s() > cost_s
-        self._saved_s = self.saved_s(plain_s)
-        if tokens * (self._saved_s - _UNSEEN * plain_s) > cost_s:
+        self._judged_s = self.saved_s(plain_s)
+        saved_s = self._judged_s - _UNSEEN * plain_s
+        if saved_s > 0.0:
             self._last_rest = 0.0
-            return True
-        self._forget()
+            return tokens * saved_s > cost_s
+        self._tokens = self._tokens_without = self._seconds = self._seconds_without = 0.0
         self._last_rest = self._rest = min(max(_FIRST_REST, 2 * self._last_rest), _LONGEST_REST)
         return False
 
@@ -87,10 +90,9 @@ class Account:
 
     def note(self) -> str:
         """Whether the drafter is asked now, and why."""
-        saved = f"{1e3 * self._saved_s:.2f} ms a token"
+        if self._judged_s is None or (self._tokens < _TRIAL and not self.rests):
+            return "is being tried"
+        saved = f"{1e3 * self._judged_s:.2f} ms a token"
         if self.rests:
             return f"rests for {self._rest:.0f} tokens more: it saved {saved}, too little to go on"
-        return "is being tried" if self._tokens < _TRIAL else f"saves {saved}"
-
-    def _forget(self) -> None:
-        self._tokens = self._tokens_without = self._seconds = self._seconds_without = 0.0
+        return f"saves {saved}"

@@ -22,7 +22,7 @@ class DeviceThread:
         **kwargs: Parameters.kwargs,
     ) -> Future[Result]:
         """Run this next; work ahead ends with the step under way."""
-        self.rest()
+        self.end_work_ahead()
         return self._executor.submit(run, *args, **kwargs)
 
     def work_ahead(self, steps: Iterator[None]) -> None:
@@ -30,13 +30,13 @@ class DeviceThread:
         self._ahead = steps
         self._executor.submit(self._take, steps)
 
-    def rest(self) -> None:
+    def end_work_ahead(self) -> None:
         """End work ahead with the step under way."""
         self._ahead = None
 
     def close(self) -> None:
         """Wait for the step under way, and end."""
-        self.rest()
+        self.end_work_ahead()
         self._executor.shutdown(cancel_futures=True)
 
     def _take(self, steps: Iterator[None]) -> None:

@@ -47,8 +47,9 @@ class _Place:
 class DraftAhead(CostlyDrafter):
     """A request's way to the draft model: guesses that are ready cost nothing.
 
-    The model drafter and all that it uses is touched by the device's thread alone. An error there
-    is the request's, at its next draft.
+    The model drafter and all that it uses is touched by the device's thread alone, its account
+    excepted: sums, of which one that is lost changes nothing. An error there is the request's, at
+    its next draft.
     """
 
     name: ClassVar[str] = ModelDrafter.name
@@ -78,7 +79,7 @@ class DraftAhead(CostlyDrafter):
             raise self._failure
         if len(text) - self._agreed <= MOST_TIMED_ROWS:
             # Its steps are beside the target's: all that it can cost is that the target waits.
-            return self.account.pay_for(0.0, tokens_left, lambda: step_s(1), step_s(1))
+            return self.account.is_worth_reading(0.0, tokens_left, lambda: step_s(1), step_s(1))
         if self._catching_up is None or self._catching_up.done():
             if self._catching_up is not None:
                 self._catching_up.result()  # raises what it met
@@ -122,7 +123,7 @@ class DraftAhead(CostlyDrafter):
         self._thread.work_ahead(steps)
 
     def end(self) -> None:
-        self._thread.rest()
+        self._thread.end_work_ahead()
 
     def stats(self) -> SpeculationStats:
         return {"ready_guesses": self._num_ready, "awaited_guesses": self._num_awaited}

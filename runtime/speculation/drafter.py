@@ -11,6 +11,8 @@ from slipstream.runtime.speculation.account import Account
 from slipstream.runtime.speculation.draft_tree import DraftTree
 from slipstream.runtime.speculation.speculation_stats import SpeculationStats
 
+NUM_LIKELIEST = 8  # tokens after each row that `Drafter.observe` is told of
+
 
 class Guess(NamedTuple):
     """A token that may come next.
@@ -30,6 +32,7 @@ class Drafter(ABC):
     """Guesses at a text's continuation, asked node by node."""
 
     name: ClassVar[str]
+    wants_likeliest: ClassVar[bool] = False  # whether `observe` is to be told of steps
 
     @property
     def wants_hidden(self) -> bool:
@@ -54,8 +57,8 @@ class Drafter(ABC):
     ) -> None:
         """Learn from a step: what the target finds likely after each of its M rows.
 
-        likeliest : (M, k) int32, in order
-        logits    : (M, k) float32, theirs
+        likeliest : (M, NUM_LIKELIEST) int32, in order
+        logits    : (M, NUM_LIKELIEST) float32, theirs
         """
 
     def end(self) -> None:  # noqa: B027

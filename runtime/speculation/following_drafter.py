@@ -37,7 +37,9 @@ class FollowingDrafter(CostlyDrafter):
         is_far = lag > MOST_TIMED_ROWS
         cost_s = lag * self._row_s if is_far else 0.0
         tokens = min(tokens_left, _HORIZON)
-        if not self.account.pay_for(cost_s, tokens, partial(self._expected_s, step_s), step_s(1)):
+        if not self.account.is_worth_reading(
+            cost_s, tokens, partial(self._expected_s, step_s), step_s(1)
+        ):
             return False
         if not is_far:
             return True

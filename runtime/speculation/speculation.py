@@ -76,7 +76,7 @@ class Speculation:
 
         Raises OptionError as `Sampler` does.
         """
-        sampler, costly = self._sampler(options, seed)
+        sampler, costly = self._sampler_and_costly(options, seed)
         drafters: list[Drafter] = []
         if "ngram" in self._names:
             drafters.append(NgramLookup())
@@ -93,8 +93,10 @@ class Speculation:
         self._names = ()
         self._costly = self._thread = self._recycling = None
 
-    def _sampler(self, options: SamplingOptions, seed: int) -> tuple[Sampler, Drafter | None]:
-        """And the costly drafter for its request: they know each other where a draft draws."""
+    def _sampler_and_costly(
+        self, options: SamplingOptions, seed: int
+    ) -> tuple[Sampler, CostlyDrafter | None]:
+        """A request's; they know each other where a draft draws."""
         costly, vocab_size = self._costly, self._vocab_size
         if not isinstance(costly, ModelDrafter):
             return Sampler(options, seed=seed, vocab_size=vocab_size), costly

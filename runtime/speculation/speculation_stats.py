@@ -18,8 +18,8 @@ class SpeculationStats(TypedDict, total=False):
 
     Absent too where the draft model does not draft while the target verifies:
 
-    ready_guesses     : times that what it was asked had been drafted by then
-    awaited_guesses   : times that the target waited for it
+    ready_guesses   : times that what it was asked had been drafted by then
+    awaited_guesses : times that the target waited for it
     """
 
     drafted_tokens: int

@@ -8,25 +8,24 @@ from typing import NamedTuple
 import numpy as np
 
 from slipstream.runtime.speculation.draft_tree import EMPTY, ROOT, DraftTree
-from slipstream.runtime.speculation.drafter import CostlyDrafter, Drafter
+from slipstream.runtime.speculation.drafter import NUM_LIKELIEST, CostlyDrafter, Drafter
 from slipstream.runtime.speculation.goodput import best_size
 from slipstream.runtime.speculation.pauses import Pauses
 from slipstream.runtime.speculation.speculation_state import STEP_ROWS, SpeculationState
 from slipstream.runtime.speculation.speculation_stats import SpeculationStats
-from slipstream.runtime.speculation.token_recycling import NUM_CANDIDATES
 from slipstream.runtime.speculation.tree_growth import TreeGrowth, first_of
 
 
 class _Drafted(NamedTuple):
     """A draft that is being verified.
 
-    num_nodes  : of the tree that was grown
-    getting_s  : seconds until the drafters were ready
-    growing_s  : and then until the tree was
+    size      : nodes of the tree that are, 0 if none
+    getting_s : seconds until the drafters were ready
+    growing_s : and then until the tree was
     """
 
     growth: TreeGrowth
-    num_nodes: int
+    size: int
     getting_s: float
     growing_s: float
 
@@ -35,10 +34,10 @@ class Speculator:
     """Drafts for one request and learns from what became of the drafts."""
 
     def __init__(self, drafters: Sequence[Drafter], state: SpeculationState) -> None:
-        """drafters : the costly ones last"""
+        """drafters : at most one of them costly, the last"""
         self._drafters = drafters
-        self._costly = [each for each in drafters if isinstance(each, CostlyDrafter)]
-        self._learners = [each for each in drafters if type(each).observe is not Drafter.observe]
+        self._costly = next((each for each in drafters if isinstance(each, CostlyDrafter)), None)
+        self._learners = [each for each in drafters if each.wants_likeliest]
         self._state = state
         self._pauses = Pauses()
         # Of the step under way, when it is this request's alone:
@@ -70,9 +69,8 @@ class Speculator:
         self.num_drafted += size
         self.num_verified += size > 0
         tree = growth.tree(size)
-        for drafter in drafters:
-            if isinstance(drafter, CostlyDrafter):
-                drafter.draft_ahead(tree, growth.values[:size], max_nodes, state.rates)
+        if self._costly is not None and self._costly in drafters:
+            self._costly.draft_ahead(tree, growth.values[:size], max_nodes, state.rates)
         return tree
 
     def took(self, num_rows: int, seconds: float) -> None:
@@ -97,16 +95,16 @@ class Speculator:
         if drafted is not None:
             self._count_guesses(drafted.growth, path, target)
             self._accepted_by.update(drafted.growth.namers[node].name for node in path)
-        self._count_savings(drafted, step_s, path)
+        self._keep_account(drafted, step_s, path)
         self._drafted = self._step_s = None
 
     def learn(self, tokens: Sequence[int], logits: np.ndarray) -> None:
         """What the target expects after each token of a step: logits (M, V)."""
-        if not self._learners or logits.shape[1] < NUM_CANDIDATES:
+        if not self._learners or logits.shape[1] < NUM_LIKELIEST:
             return
-        ids = np.empty((len(tokens), NUM_CANDIDATES), np.int32)
+        ids = np.empty((len(tokens), NUM_LIKELIEST), np.int32)
         largest = np.empty(ids.shape, np.float32)
-        self._state.ops.top_k(logits, NUM_CANDIDATES, ids=ids, out=largest)
+        self._state.ops.top_k(logits, NUM_LIKELIEST, ids=ids, out=largest)
         for drafter in self._learners:
             drafter.observe(tokens, ids, largest)
 
@@ -128,8 +126,8 @@ class Speculator:
             "accepted_by_depth": tuple(self.accepted_by_depth),
             "accepted_by_drafter": dict(self._accepted_by),
         }
-        for costly in self._costly:
-            stats["draft_note"] = costly.account.note()
+        if self._costly is not None:
+            stats["draft_note"] = self._costly.account.note()
         for drafter in self._drafters:
             stats |= drafter.stats()
         return stats
@@ -151,27 +149,26 @@ class Speculator:
         for node, token in zip([ROOT, *path], target, strict=True):
             for guess in growth.guesses.get(node, ()):
                 rates.observe(guess.kind, guess.prior, guess.token == token)
-            for drafter, guess in growth.firsts.get(node, ()):
-                rates.observe(first_of(drafter), drafter.PRIOR, guess.token == token)
+            first = growth.firsts.get(node)
+            if first is not None and self._costly is not None:
+                rates.observe(first_of(self._costly), self._costly.PRIOR, first.token == token)
 
-    def _count_savings(
+    def _keep_account(
         self, drafted: _Drafted | None, step_s: float | None, path: Sequence[int]
     ) -> None:
-        num_tokens = len(path) + 1
-        for drafter in self._costly:
-            if drafted is None or step_s is None or drafter not in drafted.growth.drafters:
-                drafter.account.passed(num_tokens)
-                continue
-            growth, num_rows = drafted.growth, drafted.num_nodes + 1
-            # Without it the draft had been right up to its first guess on the path, and smaller.
-            own = next((d for d, node in enumerate(path) if growth.namers[node] is drafter), None)
-            num_own = sum(each is drafter for each in growth.namers[: drafted.num_nodes])
-            costs = self._state.costs
-            rows_s = costs.seconds(num_rows) - costs.seconds(num_rows - num_own)
-            seconds = step_s + drafted.growing_s
-            drafter.account.observe(
-                tokens=num_tokens,
-                seconds=seconds,
-                tokens_without=num_tokens if own is None else own + 1,
-                seconds_without=seconds - growth.costly_s - rows_s,
-            )
+        """Tell the costly drafter's account what the step brought, with it and as if without."""
+        costly, num_tokens = self._costly, len(path) + 1
+        if costly is None:
+            return
+        if drafted is None or step_s is None or costly not in drafted.growth.drafters:
+            costly.account.passed(num_tokens)
+            return
+        without = drafted.growth.without(costly, drafted.size, path)
+        seconds, row_times = step_s + drafted.growing_s, self._state.costs.seconds
+        rows_s = row_times(drafted.size + 1) - row_times(without.num_nodes + 1)
+        costly.account.observe(
+            tokens=num_tokens,
+            seconds=seconds,
+            tokens_without=without.num_tokens,
+            seconds_without=seconds - drafted.growth.costly_s - rows_s,
+        )

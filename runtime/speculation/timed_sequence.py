@@ -11,7 +11,8 @@ from slipstream.runtime.models import Model, StepRunner
 from slipstream.runtime.speculation.step_costs import StepCosts
 from slipstream.runtime.step_batch import StepBatch
 
-MOST_TIMED_ROWS = 32
+DRAFT_KV = "float16"  # how keys and values are stored
+MOST_TIMED_ROWS = 32  # of a feeding whose time is kept; more are a prompt's
 
 
 class TimedSequence:
@@ -22,8 +23,16 @@ class TimedSequence:
     fed_s  : seconds that the last feeding took
     """
 
-    def __init__(self, model: Model, cache: KVCache, backend: Backend, *, threads: int) -> None:
-        """`cache` is this sequence's alone."""
+    def __init__(self, model: Model, backend: Backend, *, threads: int, num_tokens: int) -> None:
+        """num_tokens : rows that its cache has room for"""
+        config = model.config
+        cache = KVCache(
+            num_layers=config.num_layers,
+            num_kv_heads=config.num_kv_heads,
+            head_size=config.head_size,
+            num_tokens=num_tokens,
+            dtype=DRAFT_KV,
+        )
         self._runner = StepRunner(model, cache, backend)
         self._cache = cache
         self._backend = backend

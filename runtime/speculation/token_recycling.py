@@ -10,9 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from slipstream.runtime.speculation.drafter import Drafter, Guess
+from slipstream.runtime.speculation.drafter import NUM_LIKELIEST, Drafter, Guess
 
-NUM_CANDIDATES = 8
 _LEADS = (0.5, 1.0, 2.0, 4.0, 8.0)  # logits; a class of guesses between any two
 _UNKNOWN = -1
 _PRIORS = (0.35, 0.12, 0.06, 0.04, 0.03, 0.02, 0.015, 0.01)  # by rank
@@ -22,14 +21,15 @@ class TokenRecycling(Drafter):
     """Eight candidates for each token of the vocabulary; one for all requests of a model."""
 
     name: ClassVar[str] = "recycling"
+    wants_likeliest: ClassVar[bool] = True
 
     def __init__(self, vocab_size: int) -> None:
-        self._candidates = np.empty((vocab_size, NUM_CANDIDATES), np.int32)  # of known leads
+        self._candidates = np.empty((vocab_size, NUM_LIKELIEST), np.int32)  # of known leads
         self._lead = np.full(vocab_size, _UNKNOWN, np.int8)  # class of the lead
         self._evidence = [  # by lead: kind and prior by rank
             [
                 ((self.name, rank * (len(_LEADS) + 1) + lead), _PRIORS[rank])
-                for rank in range(NUM_CANDIDATES)
+                for rank in range(NUM_LIKELIEST)
             ]
             for lead in range(len(_LEADS) + 1)
         ]

@@ -43,14 +43,25 @@ class _Candidate(NamedTuple):
     states: _States
 
 
+class Without(NamedTuple):
+    """A step as it had been without a drafter.
+
+    num_tokens : that it had brought: those up to the first accepted one that only it had named
+    num_nodes  : that had been verified
+    """
+
+    num_tokens: int
+    num_nodes: int
+
+
 class TreeGrowth:
     """A tree that grows, and all guesses made at it, for what can be learned from them.
 
-    drafters : who are asked, the costly ones last
+    drafters : who are asked, a costly one last
     guesses  : those at what follows each node, and ROOT
-    firsts   : those that costly drafters made first there, with the drafter
+    firsts   : the costly drafter's first one there
     namers   : of each node, the first drafter that named it: a costly one, where no cheap one did
-    costly_s : seconds spent on costly drafters
+    costly_s : seconds spent on the costly drafter
     """
 
     def __init__(
@@ -70,7 +81,7 @@ class TreeGrowth:
         self._order = count()
         self._heap: list[_Candidate] = []
         self.guesses: dict[int, list[Guess]] = {}
-        self.firsts: dict[int, list[tuple[CostlyDrafter, Guess]]] = {}
+        self.firsts: dict[int, Guess] = {}
         self.namers: list[Drafter] = []
         self.costly_s = 0.0
         states = {index: drafter.begin(text) for index, drafter in enumerate(drafters)}
@@ -86,6 +97,14 @@ class TreeGrowth:
         """The first nodes."""
         return DraftTree(
             tokens=tuple(self._tokens[:num_nodes]), parents=tuple(self._parents[:num_nodes])
+        )
+
+    def without(self, drafter: Drafter, size: int, path: Sequence[int]) -> Without:
+        """What the first `size` nodes and an accepted path had been, had one not been asked."""
+        own = next((depth for depth, node in enumerate(path) if self.namers[node] is drafter), None)
+        return Without(
+            num_tokens=len(path) + 1 if own is None else own + 1,
+            num_nodes=sum(each is not drafter for each in self.namers[:size]),
         )
 
     def grow(self, num_nodes: int) -> bool:
@@ -138,7 +157,7 @@ class TreeGrowth:
         """
         rate = self._rates.rate(first_of(drafter), drafter.PRIOR)
         saved_s = -at.minus_value * rate * (1.0 - covered) * self._worth.token_s
-        return drafter.account.affords(price_s, saved_s - self._worth.row_s)
+        return drafter.account.is_worth_asking(price_s, saved_s - self._worth.row_s)
 
     def _bought(
         self, drafter: CostlyDrafter, price_s: float | None, node: int, at: _Candidate, state: Any
@@ -151,7 +170,7 @@ class TreeGrowth:
         if price_s is not None:
             drafter.account.took(price_s, seconds)
         if guesses:
-            self.firsts.setdefault(node, []).append((drafter, guesses[0]))
+            self.firsts[node] = guesses[0]
         return guesses
 
 

@@ -17,7 +17,7 @@ def fix_costs(costs: StepCosts, seconds: Mapping[int, float]) -> None:
 
 def seem_worth_it(drafter: CostlyDrafter) -> None:
     """A costly drafter seems to be worth its time, whatever it took and saved."""
-    drafter.account.pay_for = lambda *_: True  # type: ignore[method-assign]
+    drafter.account.is_worth_reading = lambda *_: True  # type: ignore[method-assign]
     drafter.account.took = lambda *_: None  # type: ignore[method-assign]
 
 

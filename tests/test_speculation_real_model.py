@@ -1,6 +1,6 @@
-"""A real model: whatever drafts, 60 answers are the plain ones, and bad drafts cost little."""
+"""A real model: whatever drafts, 60 answers are the plain ones."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -13,35 +13,21 @@ from slipstream.runtime.errors import CatalogueError
 from slipstream.runtime.sampling import Sampler, SamplingOptions
 from slipstream.runtime.speculation import Drafter, Speculator
 from support.fixed_costs import draft_always
-from support.scripted_drafters import Liar, Oracle, RandomDrafter
+from support.scripted_drafters import Oracle, RandomDrafter
 from support.tiny_draft import write_tiny_draft
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 TOKENS = 200
-SUBJECTS = [
-    "rivers",
-    "bread",
-    "chess",
-    "bees",
-    "glass",
-    "music",
-    "bridges",
-    "winter",
-    "maps",
-    "salt",
-    "clocks",
-    "tea",
-]
+SUBJECTS = ["rivers", "bread", "chess", "bees", "glass", "music", "maps", "salt", "clocks", "tea"]
 REQUESTS = [
+    "Describe {}.",
     "Explain {} to a child.",
     "Write a short story about {}.",
     "Write a Python function about {} with a docstring, then repeat it with type hints.",
     "List ten facts about {}.",
     "Summarize twice, in the same words, why {} matter.",
 ]
-LARGEST_COST = 1.03
-
 Requested = tuple[Sampler, Speculator | None]
 
 
@@ -61,7 +47,7 @@ def plain(path: Path) -> Iterator[LLM]:
 
 @pytest.fixture(scope="module")
 def prompts(plain: LLM) -> list[list[int]]:
-    texts = [request.format(subject) for subject in SUBJECTS.split() for request in REQUESTS]
+    texts = [request.format(subject) for subject in SUBJECTS for request in REQUESTS]
     return [plain.chat_tokens([{"role": "user", "content": text}]) for text in texts]
 
 
@@ -111,34 +97,15 @@ def test_sixty_answers_are_the_plain_ones(
     assert sum(each.stats["drafted_tokens"] for each in found) > 60
 
 
-@pytest.mark.parametrize("liar", [Liar, RandomDrafter])
-def test_drafts_that_are_never_right_cost_little(
-    plain: LLM,
-    path: Path,
-    prompts: list[list[int]],
-    answers: list[tuple[int, ...]],
-    liar: type[Drafter],
-) -> None:
-    """Both sides in turns, prompt by prompt."""
-    plain_s = drafted_s = 0.0
-    with LLM(path, context=1024) as llm:
-        for prompt, tokens in zip(prompts, answers, strict=True):
-            known: Sequence[int] | int = [*prompt, *tokens]
-            drafted_by(llm, partial(liar, known if liar is Liar else llm.tokenizer.vocab_size))
-            plain_s += answer(plain, prompt).timings.decode_s
-            done = answer(llm, prompt)
-            drafted_s += done.timings.decode_s
-            assert done.token_ids == tokens
-    print(f"{liar.name}: {drafted_s / plain_s:.3f} of the time without drafts")
-    assert drafted_s < LARGEST_COST * plain_s
-
-
 def test_an_oracle_is_accepted_in_full_at_every_step(
     path: Path, prompts: list[list[int]], answers: list[tuple[int, ...]]
 ) -> None:
+    drafted = 0
     with LLM(path, context=1024) as llm:
         for prompt, tokens in zip(prompts, answers, strict=True):
             drafted_by(llm, partial(Oracle, [*prompt, *tokens]))
-            stats = answer(llm, prompt).stats
-            assert stats["accepted_tokens"] == stats["drafted_tokens"]
-    assert stats["steps"] < 30
+            done = answer(llm, prompt)
+            assert done.token_ids == tokens
+            assert done.stats["accepted_tokens"] == done.stats["drafted_tokens"]
+            drafted += done.stats["drafted_tokens"]
+    assert drafted > 0.9 * sum(map(len, answers))

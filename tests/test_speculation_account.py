@@ -1,0 +1,37 @@
+"""When a costly drafter is asked, and when it rests."""
+
+from itertools import pairwise
+
+import pytest
+
+from slipstream.runtime.speculation.account import Account
+
+
+def test_a_drafter_that_saves_nothing_rests_longer_each_time() -> None:
+    account, asked = Account(), []
+    for token in range(20_000):
+        if account.is_worth_reading(0.0, 100, lambda: 0.5, 1.0):
+            account.observe(1, 1.1, 1, 1.0)
+            asked.append(token)
+        else:
+            account.passed(1)
+    rests = [after - before - 1 for before, after in pairwise(asked) if after > before + 1]
+    assert rests == [256, 512, 1024, 2048, 4096, 8192]
+    assert len(asked) < 7 * 100  # as many trials
+
+
+def test_a_drafter_that_saves_again_goes_on() -> None:
+    account = Account()
+    assert account.note() == "is being tried"
+    account.observe(100, 110.0, 100, 100.0)
+    assert not account.is_worth_reading(0.0, 100, lambda: 0.5, 1.0)
+    assert account.note().startswith("rests for 256 tokens more: it saved -100.00 ms a token")
+    account.passed(10_000)
+    assert account.is_worth_reading(40.0, 100, lambda: 0.5, 1.0)  # as expected of a new one
+    assert not account.is_worth_reading(60.0, 100, lambda: 0.5, 1.0)
+    account.observe(100, 60.0, 50, 50.0)
+    assert account.saved_s(1.0) == pytest.approx(0.4)
+    assert account.is_worth_reading(34.0, 100, lambda: 0.0, 1.0)
+    assert account.note() == "saves 400.00 ms a token"
+    assert not account.is_worth_reading(36.0, 100, lambda: 1.0, 1.0)
+    assert account.is_worth_reading(34.0, 100, lambda: 0.0, 1.0)  # of a shorter prompt
