@@ -65,6 +65,7 @@ def with_metadata(**changes: object) -> Callable[[bytes], bytes]:
         (with_metadata(num_blocks=0), "config is damaged"),
         (with_metadata(num_blocks="2"), "config is damaged"),
         (with_metadata(num_kv_heads=3), "config is damaged"),
+        (with_metadata(rope_base=float("inf")), "config is damaged"),
         (with_metadata(more=1), "config is damaged"),
         (with_metadata(target="\x1b[2Jtiny"), "config is damaged"),
         (with_metadata(target="tiny" * 1000), "config is damaged"),

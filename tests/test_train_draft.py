@@ -41,7 +41,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(
     llm: LLM, text: Path, folder: Path, steps: int, stop_at: int | None = None
 ) -> tuple[Any, list[float]]:
-    """Train for so many steps, or raise KeyboardInterrupt at one of them; returns the draft and losses."""
+    """Train for so many steps, or raise KeyboardInterrupt at one; the draft, and losses."""
     from slipstream.apps.training.train import train_draft
 
     losses: list[float] = []

@@ -1,6 +1,7 @@
 """Drafts as llama.cpp makes them: by prompt lookup, and by a smaller model (its `draft-simple`)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,8 @@ class LlamaCppDraftModel(LlamaCppSide):
 
     def __init__(self, path: Path, workload: Workload) -> None:
         """Raises as `LlamaCppSide` does."""
-        super().__init__(path, workload)
+        room = replace(workload, decode_tokens=workload.decode_tokens + _MOST_TOKENS)
+        super().__init__(path, room)
         self._held = np.empty(0, np.intc)
 
     def __call__(self, ids: np.ndarray) -> Sequence[int]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -84,7 +85,10 @@ class DovetailConfig:
                     raise ValueError(f"{name} = {values[name]!r}")
                 if kind is int and not 0 < values[name] < _LARGEST:
                     raise ValueError(f"{name} = {values[name]!r}")
-            if values["num_heads"] % values["num_kv_heads"] or not values["rope_base"] > 1:
+            if (
+                values["num_heads"] % values["num_kv_heads"]
+                or not 1 < values["rope_base"] < math.inf
+            ):
                 raise ValueError("heads or rope_base")
             if len(values["target"]) > _LONGEST_NAME or not values["target"].isprintable():
                 raise ValueError("target")

@@ -17,7 +17,7 @@ class WaitingRows:
 
     def append(self, rows: np.ndarray) -> None:
         """rows : (T, C), which nobody else writes to"""
-        self._pieces.append(rows)
+        self._pieces.append(rows if rows.base is None else rows.copy())  # not to keep all of it
         self._length += len(rows)
 
     def take(self, count: int) -> np.ndarray:

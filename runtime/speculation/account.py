@@ -1,6 +1,6 @@
 """What a costly drafter took and saved lately, and its rests after it saved too little."""
 
-from collections.abc import Callable
+from slipstream.runtime.speculation.recent_median import RecentMedian
 
 _TRIAL = 64.0  # tokens that come before a drafter is judged
 _MEMORY = 0.995  # of older tokens, at each new one: about the last 200 count
@@ -8,7 +8,6 @@ _FIRST_REST = 256  # tokens; each rest is twice as long as the one before
 _LONGEST_REST = 8192
 _PROBE = 64  # times that a guess was declined, before one is asked for to be known anew
 _UNSEEN = 0.05  # of a plain step: what having a drafter costs beside the time of its guesses
-_NEWEST = 0.05  # weight of the newest guesses' time in the running mean
 
 
 class Account:
@@ -19,7 +18,7 @@ class Account:
     """
 
     def __init__(self) -> None:
-        self._around_s = 0.0  # running mean of what guesses took beyond their price
+        self._around = RecentMedian()  # seconds that guesses took beyond their price
         self._declined = 0  # guesses
         self._tokens = self._tokens_without = self._seconds = self._seconds_without = 0.0
         self._rest = 0.0  # tokens that are left of it
@@ -28,11 +27,11 @@ class Account:
 
     def took(self, price_s: float, seconds: float) -> None:
         """Guesses of this price took so long."""
-        self._around_s = max(0.0, self._around_s + _NEWEST * (seconds - price_s - self._around_s))
+        self._around.add(max(0.0, seconds - price_s))
 
     def is_worth_asking(self, price_s: float, saved_s: float) -> bool:
         """Whether to ask for guesses of this price that would save so much; now and then anyway."""
-        if saved_s > price_s + self._around_s:
+        if saved_s > price_s + self._around.value:
             return True
         self._declined += 1
         return self._declined % _PROBE == 0
@@ -60,7 +59,7 @@ class Account:
         return self._rest > 0.0
 
     def is_worth_reading(
-        self, cost_s: float, tokens: int, expected_s: Callable[[], float], plain_s: float
+        self, cost_s: float, tokens: int, expected_s: float, plain_s: float
     ) -> bool:
         """Whether what it will save is worth so many seconds of reading, and it saves anything.
 
@@ -73,7 +72,7 @@ class Account:
         if self.rests:
             return False
         if self._tokens < _TRIAL:
-            return tokens * expected_s() > cost_s
+            return tokens * expected_s > cost_s
         self._judged_s = self.saved_s(plain_s)
         saved_s = self._judged_s - _UNSEEN * plain_s
         if saved_s > 0.0:

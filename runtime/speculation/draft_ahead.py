@@ -47,9 +47,8 @@ class _Place:
 class DraftAhead(CostlyDrafter):
     """A request's way to the draft model: guesses that are ready cost nothing.
 
-    The model drafter and all that it uses is touched by the device's thread alone, its account
-    excepted: sums, of which one that is lost changes nothing. An error there is the request's, at
-    its next draft.
+    The device's thread alone asks the model drafter and lets it read; its account is the engine's.
+    An error there is the request's, at its next draft.
     """
 
     name: ClassVar[str] = ModelDrafter.name
@@ -77,16 +76,14 @@ class DraftAhead(CostlyDrafter):
         """As `CostlyDrafter.catch_up`; the work is done beside the target's steps."""
         if self._failure is not None:
             raise self._failure
+        if not self._drafter.is_worth_reading(0, tokens_left, step_s):  # beside the target
+            return False
         if len(text) - self._agreed <= MOST_TIMED_ROWS:
-            # Its steps are beside the target's: all that it can cost is that the target waits.
-            return self.account.is_worth_reading(0.0, tokens_left, lambda: step_s(1), step_s(1))
+            return True
         if self._catching_up is None or self._catching_up.done():
             if self._catching_up is not None:
                 self._catching_up.result()  # raises what it met
-            times = [step_s(rows) for rows in range(MOST_TIMED_ROWS + 1)]  # the engine goes on
-            self._catching_up = self._thread.submit(
-                self._catch_up, text, tokens_left, times.__getitem__
-            )
+            self._catching_up = self._thread.submit(self._read_on, text, len(text))
         return False
 
     def begin(self, text: Sequence[int]) -> None:
@@ -131,10 +128,11 @@ class DraftAhead(CostlyDrafter):
     def _is_awaited(self, place: _Place) -> bool:
         return self._may_wait and place.guesses is None
 
-    def _catch_up(
-        self, text: Sequence[int], tokens_left: int, step_s: Callable[[int], float]
-    ) -> None:
-        self._drafter.catch_up(text, tokens_left, step_s)
+    def _read_on(self, text: Sequence[int], length: int) -> None:
+        self._drafter.follow(text, length)
+        lag = length - self._drafter.agreed
+        if lag > MOST_TIMED_ROWS:
+            self._drafter.read_on(lag)
         self._agreed = self._drafter.agreed
 
     def _ask(self, text: Sequence[int], length: int, path: _Path, place: _Place) -> list[Guess]:

@@ -1,15 +1,14 @@
 """A costly drafter with a sequence of its own, which follows the text that it drafts for."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from slipstream.runtime.speculation.drafter import CostlyDrafter
 from slipstream.runtime.speculation.timed_sequence import MOST_TIMED_ROWS, TimedSequence
 
 CATCH_UP_ROWS = 128  # of one step of catching up
 _HORIZON = 256  # tokens: most answers are no longer
-_DEEPEST = 4  # of the chains of guesses that tell whether drafting is worth a trial
 
 
 class FollowingDrafter(CostlyDrafter):
@@ -32,28 +31,28 @@ class FollowingDrafter(CostlyDrafter):
         self, text: Sequence[int], tokens_left: int, step_s: Callable[[int], float]
     ) -> bool:
         lag = None if self.account.rests else self._lag(text)
-        if lag is None:
+        if lag is None or not self.is_worth_reading(lag, tokens_left, step_s):
             return False
-        is_far = lag > MOST_TIMED_ROWS
-        cost_s = lag * self._row_s if is_far else 0.0
+        return lag <= MOST_TIMED_ROWS or self.read_on(lag) <= MOST_TIMED_ROWS
+
+    def is_worth_reading(self, lag: int, tokens_left: int, step_s: Callable[[int], float]) -> bool:
+        """Whether to read on, with so many rows behind the end of the text."""
         tokens = min(tokens_left, _HORIZON)
-        if not self.account.is_worth_reading(
-            cost_s, tokens, partial(self._expected_s, step_s), step_s(1)
-        ):
-            return False
-        if not is_far:
-            return True
+        cost_s = lag * self._row_s if lag > MOST_TIMED_ROWS else 0.0
+        return self.account.is_worth_reading(cost_s, tokens, self._hope_s(step_s), step_s(1))
+
+    def read_on(self, lag: int) -> int:
+        """Read a chunk; rows that then are left."""
         count = min(CATCH_UP_ROWS, lag - 1)
         self._read(count)
-        self._row_s = self._sequence.fed_s / count
-        return lag - count <= MOST_TIMED_ROWS
+        costs = self._sequence.costs  # no row of many can take longer than one alone
+        alone_s = costs.seconds(1) if costs.known else math.inf
+        self._row_s = min(self._sequence.fed_s / count, alone_s)
+        return lag - count
 
-    def _expected_s(self, step_s: Callable[[int], float]) -> float:
-        """Seconds that a token is expected to take less, were there no other drafters."""
-        costs = self._sequence.costs
-        price_s = costs.seconds(1) if costs.known else 0.0
-        least_s, expected = step_s(1), 1.0
-        for depth in range(1, _DEEPEST + 1):
-            expected += self.PRIOR**depth
-            least_s = min(least_s, (depth * price_s + step_s(depth + 1)) / expected)
-        return step_s(1) - least_s
+    def _hope_s(self, step_s: Callable[[int], float]) -> float:
+        """Seconds that a token may take less: were there no other drafters, and guesses free.
+
+        What they take is known only once they were tried.
+        """
+        return step_s(1) - step_s(2) / (1.0 + self.PRIOR)

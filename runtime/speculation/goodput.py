@@ -17,7 +17,7 @@ def best_size(growth: TreeGrowth, state: SpeculationState, max_nodes: int) -> in
 
     def goodput(rows: int, tokens: float) -> float:
         # What costly drafters took is spent either way; cheap ones rest where none is best.
-        spent_s = growth.costly_s + (state.draft_s if rows > 1 else 0.0)
+        spent_s = growth.costly_s + (state.growing.value if rows > 1 else 0.0)
         return tokens / (seconds(rows) + spent_s)
 
     for index, rows in enumerate(STEP_ROWS):

@@ -42,7 +42,7 @@ def drafter_names(speculate: str) -> tuple[str, ...]:
 
 def drafter_of(draft: str) -> str:
     """The drafter that uses a draft of this name or path."""
-    return DOVETAIL if draft.endswith(TRAINED_SUFFIX) else MODEL
+    return DOVETAIL if draft.lower().endswith(TRAINED_SUFFIX) else MODEL
 
 
 class Speculation:

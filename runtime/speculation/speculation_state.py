@@ -3,6 +3,7 @@
 from types import ModuleType
 
 from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
+from slipstream.runtime.speculation.recent_median import RecentMedian
 from slipstream.runtime.speculation.step_costs import StepCosts
 from slipstream.runtime.speculation.tree_growth import Worth
 
@@ -12,7 +13,6 @@ STEP_ROWS = (2, 4, 8, 12, 16, 24, 32)
 _LEAST_VALUE = 0.02  # a row costs more than so much of a step
 _TYPICAL_ROWS = 8  # up to which the cost of a row more is taken as one slope
 _MEMORY = 0.9  # of what the steps before the newest brought
-_NEWEST = 0.1  # weight of a new draft's time in the running mean
 
 
 class SpeculationState:
@@ -21,19 +21,15 @@ class SpeculationState:
     ops     : of the backend that the target runs on
     rates   : of guesses that came true
     costs   : of the target's steps
-    draft_s : running mean time of growing a tree, without costly drafters
+    growing : time of growing a tree, without costly drafters
     """
 
     def __init__(self, ops: ModuleType) -> None:
         self.ops = ops
         self.rates = AcceptanceRates()
         self.costs = StepCosts(STEP_ROWS[-1])
-        self.draft_s = 0.0
+        self.growing = RecentMedian()
         self._tokens = self._seconds = 0.0
-
-    def drafted(self, seconds: float) -> None:
-        """A tree was grown in so long, without costly drafters."""
-        self.draft_s += _NEWEST * (seconds - self.draft_s)
 
     def brought(self, tokens: int, seconds: float) -> None:
         """A step and its draft brought so many tokens and took so long."""

@@ -64,8 +64,8 @@ class Speculator:
         size = best_size(growth, state, min(max_nodes, STEP_ROWS[-1] - 1))
         end = time.perf_counter()
         self._drafted = _Drafted(growth, size, ready - start, end - ready)
-        state.drafted(end - ready - growth.costly_s)
-        self._pauses.drafted(size, state.draft_s / state.costs.seconds(1))
+        state.growing.add(end - ready - growth.costly_s)
+        self._pauses.drafted(size, state.growing.value / state.costs.seconds(1))
         self.num_drafted += size
         self.num_verified += size > 0
         tree = growth.tree(size)

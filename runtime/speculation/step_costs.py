@@ -1,10 +1,9 @@
 """How long a step takes, by its number of rows."""
 
-from collections import deque
-
 import numpy as np
 
-_RECENT = 7  # times of a size that count
+from slipstream.runtime.speculation.recent_median import RecentMedian
+
 _STALE = 128  # observations of others, after which a size is tried as if it were new
 _SLOPE = 0.08  # of a first guess: each row more adds so much of a one-row step
 
@@ -17,7 +16,7 @@ class StepCosts:
 
     def __init__(self, most_rows: int) -> None:
         self._most_rows = most_rows
-        self._recent: dict[int, deque[float]] = {}
+        self._recent: dict[int, RecentMedian] = {}
         self._known: dict[int, float] = {}
         self._seen: dict[int, int] = {}  # when, counted in observations
         self._now = 0
@@ -29,14 +28,14 @@ class StepCosts:
         self._seen[num_rows] = self._now
         recent = self._recent.get(num_rows)
         if recent is None:
-            self._recent[num_rows] = deque(maxlen=_RECENT)
+            self._recent[num_rows] = RecentMedian()
             return
-        recent.append(seconds)
-        self._known[num_rows] = sorted(recent)[len(recent) // 2]
+        recent.add(seconds)
+        self._known[num_rows] = recent.value
         for size in [each for each in self._known if self._now - self._seen[each] > _STALE]:
             if size > 1:  # with which all others are compared
                 del self._known[size]
-                self._recent[size].clear()
+                self._recent[size] = RecentMedian()
         self._curve = []
 
     @property
