@@ -11,6 +11,7 @@ def test_a_drafter_that_saves_nothing_rests_longer_each_time() -> None:
     account, asked = Account(), []
     for token in range(20_000):
         if account.is_worth_reading(0.0, 100, 0.5, 1.0):
+            account.took(0.1, 0.1)
             account.observe(1, 1.1, 1, 1.0)
             asked.append(token)
         else:
@@ -53,3 +54,12 @@ def test_what_one_prompt_takes_to_read_says_nothing_of_the_drafter() -> None:
     assert not account.is_worth_reading(1_000.0, 10, 1.0, 1.0)
     assert not account.rests
     assert account.is_worth_reading(1.0, 10, 1.0, 1.0)
+
+
+def test_a_drafter_that_is_never_asked_rests_soon() -> None:
+    account = Account()
+    for _ in range(17):
+        assert account.is_worth_reading(0.0, 100, 0.5, 1.0)
+        assert not account.is_worth_asking(0.6, 0.5)
+        account.observe(1, 1.01, 1, 1.01)
+    assert not account.is_worth_reading(0.0, 100, 0.5, 1.0)

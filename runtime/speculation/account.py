@@ -2,7 +2,8 @@
 
 from slipstream.runtime.speculation.recent_median import RecentMedian
 
-_TRIAL = 64.0  # tokens that come before a drafter is judged
+_TRIAL = 64.0  # tokens that come before a drafter is judged,
+_IDLE_TRIAL = 16.0  # or so many, if no guess of its was worth asking for
 _MEMORY = 0.995  # of older tokens, at each new one: about the last 200 count
 _FIRST_REST = 256  # tokens; each rest is twice as long as the one before
 _LONGEST_REST = 8192
@@ -20,6 +21,7 @@ class Account:
     def __init__(self) -> None:
         self._around = RecentMedian()  # seconds that guesses took beyond their price
         self._declined = 0  # guesses
+        self._num_asked = 0  # since the trial began
         self._tokens = self._tokens_without = self._seconds = self._seconds_without = 0.0
         self._rest = 0.0  # tokens that are left of it
         self._last_rest = 0.0  # 0 after a trial that it stood
@@ -27,6 +29,7 @@ class Account:
 
     def took(self, price_s: float, seconds: float) -> None:
         """Guesses of this price took so long."""
+        self._num_asked += 1
         self._around.add(max(0.0, seconds - price_s))
 
     def is_worth_asking(self, price_s: float, saved_s: float) -> bool:
@@ -71,7 +74,7 @@ class Account:
         """
         if self.rests:
             return False
-        if self._tokens < _TRIAL:
+        if self._is_tried:
             return tokens * expected_s > cost_s
         self._judged_s = self.saved_s(plain_s)
         saved_s = self._judged_s - _UNSEEN * plain_s
@@ -79,8 +82,13 @@ class Account:
             self._last_rest = 0.0
             return tokens * saved_s > cost_s
         self._tokens = self._tokens_without = self._seconds = self._seconds_without = 0.0
+        self._num_asked = 0
         self._last_rest = self._rest = min(max(_FIRST_REST, 2 * self._last_rest), _LONGEST_REST)
         return False
+
+    @property
+    def _is_tried(self) -> bool:
+        return self._tokens < (_TRIAL if self._num_asked else _IDLE_TRIAL)
 
     def saved_s(self, plain_s: float) -> float:
         """Seconds that each token took less lately; something must have been observed."""
@@ -89,7 +97,7 @@ class Account:
 
     def note(self) -> str:
         """Whether the drafter is asked now, and why."""
-        if self._judged_s is None or (self._tokens < _TRIAL and not self.rests):
+        if self._judged_s is None or (self._is_tried and not self.rests):
             return "is being tried"
         saved = f"{1e3 * self._judged_s:.2f} ms a token"
         if self.rests:
