@@ -1,12 +1,13 @@
 """What a costly drafter took and saved lately, and its rests after it saved too little."""
 
-from slipstream.runtime.speculation.recent_median import RecentMedian
+from collections import deque
 
 _TRIAL = 64.0  # tokens that come before a drafter is judged,
 _IDLE_TRIAL = 16.0  # or so many, if no guess of its was worth asking for
 _MEMORY = 0.995  # of older tokens, at each new one: about the last 200 count
 _FIRST_REST = 256  # tokens; each rest is twice as long as the one before
 _LONGEST_REST = 8192
+_RECENT = 7  # guesses
 _PROBE = 64  # times that a guess was declined, before one is asked for to be known anew
 _UNSEEN = 0.05  # of a plain step: what having a drafter costs beside the time of its guesses
 
@@ -19,7 +20,9 @@ class Account:
     """
 
     def __init__(self) -> None:
-        self._around = RecentMedian()  # seconds that guesses took beyond their price
+        # Seconds that guesses took beyond their price. The least counts: it is not slow by chance,
+        # and of few the median may be of what happens once.
+        self._around: deque[float] = deque(maxlen=_RECENT)
         self._declined = 0  # guesses
         self._num_asked = 0  # since the trial began
         self._tokens = self._tokens_without = self._seconds = self._seconds_without = 0.0
@@ -30,11 +33,11 @@ class Account:
     def took(self, price_s: float, seconds: float) -> None:
         """Guesses of this price took so long."""
         self._num_asked += 1
-        self._around.add(max(0.0, seconds - price_s))
+        self._around.append(max(0.0, seconds - price_s))
 
     def is_worth_asking(self, price_s: float, saved_s: float) -> bool:
         """Whether to ask for guesses of this price that would save so much; now and then anyway."""
-        if saved_s > price_s + self._around.value:
+        if saved_s > price_s + min(self._around, default=0.0):
             return True
         self._declined += 1
         return self._declined % _PROBE == 0
