@@ -10,7 +10,7 @@ from slipstream.runtime.speculation.tree_growth import Worth
 # Rows of a step, with the pending token: few sizes, so that each is soon known and kept prepared,
 # and those that kernels cut into the fewest tiles: 3 rows take as long as 4, and 6 longer than 8.
 STEP_ROWS = (2, 4, 8, 12, 16, 24, 32)
-_LEAST_VALUE = 0.02  # a row costs more than so much of a step
+_LEAST_VALUE = 0.03  # a row, and walking along it, cost more than so much of a step
 _TYPICAL_ROWS = 8  # up to which the cost of a row more is taken as one slope
 _MEMORY = 0.9  # of what the steps before the newest brought
 
