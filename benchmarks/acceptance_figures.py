@@ -20,7 +20,7 @@ def acceptance_table(report: dict[str, Any]) -> str:
         f"`{report['model']}`, {report['prompts']} prompts of {' and '.join(report['files'])}, which "
         f"no draft was trained on, greedy answers of {report['max_tokens']} tokens. Every step "
         f"verifies {report['results'][0]['rows']} rows and drafting counts as free, so that figures "
-        f"are the drafters' own. Columns 1 to {DEEPEST}: steps that accepted so many drafted tokens "
+        f"are the drafters' own. Columns 1 to {DEEPEST}: drafts of which so many tokens were accepted "
         "or more."
     )
     return "\n".join([*lines, "", note])
@@ -36,7 +36,7 @@ def acceptance_plot(report: dict[str, Any]) -> str:
         )
         for result in sorted(report["results"], key=_blocks)
     ]
-    return line_plot(lines, x="drafted tokens accepted, at least", y="% of steps")
+    return line_plot(lines, x="drafted tokens accepted, at least", y="% of drafts")
 
 
 def _shares(result: dict[str, Any]) -> list[float]:
