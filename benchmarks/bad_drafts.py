@@ -27,7 +27,7 @@ class Adversary(Drafter):
 
     def __init__(self, text: Sequence[int], vocab_size: int) -> None:
         """text : prompt and answer"""
-        self._text = text
+        self._text, self._vocab_size = text, vocab_size
 
     def begin(self, text: Sequence[int]) -> int:
         return len(text)
@@ -35,7 +35,8 @@ class Adversary(Drafter):
     def guesses(self, path: tuple[int, ...], state: int | None) -> list[Guess]:
         if state is None or state >= len(self._text):
             return []
-        return [Guess(self._text[state] - 1, (self.name, 0), 0.95, state + 1)]
+        wrong = (self._text[state] + 1) % self._vocab_size
+        return [Guess(wrong, (self.name, 0), 0.95, state + 1)]
 
 
 class Chance(Drafter):
