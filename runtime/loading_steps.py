@@ -18,6 +18,7 @@ def stage_of(progress: Progress | None, stage: str) -> Callable[[int, int], None
 
 
 def prepare_kernels(file: ModelFile, backend: Backend, progress: Progress | None) -> None:
+    """Have the kernels ready that the file's quantisations need."""
     backend.ops.prepare(
         {tensor.quant_type for tensor in file.tensors.values()},
         stage_of(progress, "compiling kernels for this CPU (once)"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slipstream.apps.bench.llama_cpp_side import BATCH_TOKENS, LlamaCppSide
+from slipstream.apps.bench.llama_cpp_side import BATCH_TOKENS, LlamaCppSide, import_llama_cpp
 from slipstream.apps.bench.workload import Workload
 
 Drafts = Callable[[np.ndarray], Sequence[int]]  # of a text's token ids (T,) intc: what may follow
@@ -22,7 +22,11 @@ def no_drafts(ids: np.ndarray) -> Sequence[int]:
 
 
 def prompt_lookup(num_tokens: int) -> Drafts:
-    """What followed the text's last tokens earlier in it, by llama-cpp-python."""
+    """What followed the text's last tokens earlier in it, by llama-cpp-python.
+
+    Raises OptionError when that is not installed.
+    """
+    import_llama_cpp()
     from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 
     lookup = LlamaPromptLookupDecoding(num_pred_tokens=num_tokens)

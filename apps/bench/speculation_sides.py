@@ -12,7 +12,6 @@ from slipstream.apps.bench.llama_cpp_drafts import (
     no_drafts,
     prompt_lookup,
 )
-from slipstream.apps.bench.llama_cpp_side import import_llama_cpp
 from slipstream.apps.bench.slipstream_side import SlipstreamSide
 from slipstream.apps.bench.speculation import Answer, AnsweringSide
 from slipstream.apps.bench.workload import Workload
@@ -67,7 +66,6 @@ def _their_drafts(
     path: Path, workload: Workload, lookup_tokens: int, draft: str | None, stack: ExitStack
 ) -> dict[str, Drafts]:
     """What llama.cpp's sides draft with, by their names."""
-    import_llama_cpp()
     kinds = {LLAMA_CPP: no_drafts, LLAMA_CPP_LOOKUP: prompt_lookup(lookup_tokens)}
     draft_path = _draft_model(path, draft)
     if draft_path is not None:
