@@ -80,7 +80,7 @@ def train_draft(
     )
     acceptance = chain_acceptance(network, target, ids, held_out)
     path = folder / f"{name}.safetensors"
-    write_draft(path, config, arrays_of(network), ids)
+    write_draft(path, config, _arrays_of(network), ids)
     write_card(
         path.with_suffix(".md"),
         config=config,
@@ -111,7 +111,7 @@ def _parted(pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
     return training, held_out
 
 
-def arrays_of(network: DraftNetwork) -> dict[str, np.ndarray]:
+def _arrays_of(network: DraftNetwork) -> dict[str, np.ndarray]:
     """The network's weights by the names that a draft's file has."""
     return {name: values.cpu().numpy() for name, values in network.state_dict().items()}
 
