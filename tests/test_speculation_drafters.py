@@ -37,6 +37,18 @@ def test_the_longest_match_comes_first_and_the_others_stay() -> None:
     assert guesses[1].kind == ("older n-gram", 2)
 
 
+def test_one_token_is_enough_where_more_never_came() -> None:
+    text = [7, 2, 3, 9, 2]
+    drafter = NgramLookup()
+    guesses = drafter.guesses((2,), drafter.begin(text))
+    assert [(guess.token, guess.kind) for guess in guesses] == [(3, ("n-gram", 1))]
+
+
+def test_a_long_match_is_found_behind_many_later_short_ones() -> None:
+    text = [1, 2, 3, 4, 5, *[9, 4, 6] * 10, 1, 2, 3, 4]
+    assert chain(NgramLookup(), text, 1) == [5]
+
+
 def test_a_growing_text_is_indexed_once_and_all_of_it() -> None:
     text = list(range(100, 130))
     drafter, fresh = NgramLookup(), NgramLookup()

@@ -8,12 +8,12 @@ from typing import ClassVar
 
 from slipstream.runtime.speculation.drafter import Drafter, Guess
 
-_SHORTEST = 2  # tokens that must be the same
+_INDEXED = (4, 2, 1)  # tokens that must be the same; fewer are asked for where more never came
 _LONGEST = 16  # more do not make it surer
-_MOST_PLACES = 3  # the latest ones
-_PRIORS = {2: 0.35, 3: 0.5, 4: 0.65}  # of the latest place, by tokens that are the same
+_MOST_PLACES = 4  # the latest ones
+_PRIORS = {1: 0.15, 2: 0.35, 3: 0.5, 4: 0.65}  # of the best place, by tokens that are the same
 _LONG_PRIOR = 0.8
-_PRIOR_OF_OTHERS = 0.15  # of what followed at places before the latest
+_PRIOR_OF_OTHERS = 0.15  # of what followed at other places
 
 _Places = tuple[tuple[int, int], ...]  # (where the next token stands, tokens before it that match)
 
@@ -25,21 +25,24 @@ class NgramLookup(Drafter):
 
     def __init__(self) -> None:
         self._text: Sequence[int] = ()
-        self._indexed = 0  # pairs of the text that are in `_after`, counted by their end
-        self._after: dict[tuple[int, int], list[int]] = {}
+        self._indexed = 1  # tokens that stand in `_after` as what followed others
+        self._after: dict[tuple[int, ...], list[int]] = {}
 
     def begin(self, text: Sequence[int]) -> _Places:
         self._text = text
         after = self._after
-        # The last pair is not indexed yet: nothing follows it.
-        for end in range(max(self._indexed, _SHORTEST), len(text)):
-            after.setdefault((text[end - 2], text[end - 1]), []).append(end)
+        for place in range(self._indexed, len(text)):
+            for length in _INDEXED:
+                if length <= place:
+                    after.setdefault(tuple(text[place - length : place]), []).append(place)
         self._indexed = max(self._indexed, len(text))
-        if len(text) < _SHORTEST:
-            return ()
-        places = after.get((text[-2], text[-1]), [])[-_MOST_PLACES:]
-        found = [(place, self._match_length(place)) for place in reversed(places)]
-        return tuple(sorted(found, key=lambda each: -each[1]))
+        for length in _INDEXED:
+            places = after.get(tuple(text[-length:]))
+            if places is not None:
+                latest = reversed(places[-_MOST_PLACES:])
+                found = [(place, self._match_length(place, length)) for place in latest]
+                return tuple(sorted(found, key=lambda each: -each[1]))
+        return ()
 
     def guesses(self, path: tuple[int, ...], state: _Places | None) -> list[Guess]:
         text = self._text
@@ -60,9 +63,9 @@ class NgramLookup(Drafter):
                 )
         return list(found.values())
 
-    def _match_length(self, place: int) -> int:
-        """Tokens before `place` that are the same as at the text's end."""
-        text, length = self._text, _SHORTEST
+    def _match_length(self, place: int, length: int) -> int:
+        """Tokens before `place` that are the same as at the text's end: `length` or more."""
+        text = self._text
         while length < min(_LONGEST, place) and text[place - 1 - length] == text[-1 - length]:
             length += 1
         return length

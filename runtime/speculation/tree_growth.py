@@ -12,10 +12,10 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from slipstream.runtime.speculation.acceptance_rates import AcceptanceRates
+from slipstream.runtime.speculation.combined_guesses import CombinedGuesses
 from slipstream.runtime.speculation.draft_tree import ROOT, DraftTree
 from slipstream.runtime.speculation.drafter import CostlyDrafter, Drafter, Guess
 
-_MOST_CERTAIN = 0.98  # guesses at one place share at most so much
 _States = dict[int, Any]  # of drafters by their index
 
 
@@ -126,29 +126,27 @@ class TreeGrowth:
     def _expand(self, node: int, at: _Candidate) -> None:
         """Put what may follow a node on the heap."""
         made = self.guesses[node] = []
-        chances: dict[int, float] = {}  # of each token that was named
+        combined = CombinedGuesses()
         following: dict[int, _States] = {}
         for index, drafter in enumerate(self.drafters):
             if isinstance(drafter, CostlyDrafter):
                 price_s = drafter.price_s(at.path)
-                covered = min(_MOST_CERTAIN, sum(chances.values()))
-                if price_s is not None and not self._pays(drafter, price_s, at, covered):
+                if price_s is not None and not self._pays(drafter, price_s, at, combined.covered):
                     continue
                 guesses = self._bought(drafter, price_s, node, at, at.states.get(index))
             else:
                 guesses = drafter.guesses(at.path, at.states.get(index))
             made += guesses
+            combined.add([(each.token, self._rates.rate(each.kind, each.prior)) for each in guesses])
             for guess in guesses:
-                wrong = 1.0 - chances.get(guess.token, 0.0)
-                rate = self._rates.rate(guess.kind, guess.prior)
-                chances[guess.token] = 1.0 - wrong * (1.0 - rate)
                 following.setdefault(guess.token, {})[index] = guess.state
-        scale = -at.minus_value * _MOST_CERTAIN / max(sum(chances.values()), _MOST_CERTAIN)
-        for token, chance in chances.items():
-            if chance * scale >= self._worth.least_value:
+        for token, chance in combined.chances().items():
+            value = -at.minus_value * chance
+            if value >= self._worth.least_value:
                 path, order = (*at.path, token), next(self._order)
-                candidate = _Candidate(-chance * scale, order, node, path, following[token])
-                heapq.heappush(self._heap, candidate)
+                heapq.heappush(
+                    self._heap, _Candidate(-value, order, node, path, following[token])
+                )
 
     def _pays(self, drafter: CostlyDrafter, price_s: float, at: _Candidate, covered: float) -> bool:
         """Whether a costly drafter's guess saves more time than it takes.
