@@ -137,16 +137,16 @@ class TreeGrowth:
             else:
                 guesses = drafter.guesses(at.path, at.states.get(index))
             made += guesses
-            combined.add([(each.token, self._rates.rate(each.kind, each.prior)) for each in guesses])
+            combined.add(
+                [(each.token, self._rates.rate(each.kind, each.prior)) for each in guesses]
+            )
             for guess in guesses:
                 following.setdefault(guess.token, {})[index] = guess.state
         for token, chance in combined.chances().items():
             value = -at.minus_value * chance
             if value >= self._worth.least_value:
                 path, order = (*at.path, token), next(self._order)
-                heapq.heappush(
-                    self._heap, _Candidate(-value, order, node, path, following[token])
-                )
+                heapq.heappush(self._heap, _Candidate(-value, order, node, path, following[token]))
 
     def _pays(self, drafter: CostlyDrafter, price_s: float, at: _Candidate, covered: float) -> bool:
         """Whether a costly drafter's guess saves more time than it takes.
