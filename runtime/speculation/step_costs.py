@@ -1,6 +1,6 @@
 """How long a step takes, by its number of rows."""
 
-import numpy as np
+from itertools import pairwise
 
 from slipstream.runtime.speculation.recent_median import RecentMedian
 
@@ -12,15 +12,19 @@ class StepCosts:
     """Medians of recent step times; lines between the sizes that are known, and beyond them.
 
     The first time of a size does not count: its ops are collected then, and its memory is new.
+    Observing does little, since nobody may ask: between two steps even short Python takes long,
+    because the weights that have passed by have pushed it out of the caches.
+
+    known : whether a one-row step was timed; before, nothing can be compared
     """
 
     def __init__(self, most_rows: int) -> None:
+        self.known = False
         self._most_rows = most_rows
         self._recent: dict[int, RecentMedian] = {}
-        self._known: dict[int, float] = {}
         self._seen: dict[int, int] = {}  # when, counted in observations
         self._now = 0
-        self._curve: list[float] = []  # by rows, made when it is asked for
+        self._points: list[tuple[int, float]] = []  # (rows, seconds), made when they are asked for
 
     def observe(self, num_rows: int, seconds: float) -> None:
         """A step of so many rows took so long."""
@@ -31,35 +35,41 @@ class StepCosts:
             self._recent[num_rows] = RecentMedian()
             return
         recent.add(seconds)
-        self._known[num_rows] = recent.value
-        for size in [each for each in self._known if self._now - self._seen[each] > _STALE]:
-            if size > 1:  # with which all others are compared
-                del self._known[size]
-                self._recent[size] = RecentMedian()
-        self._curve = []
-
-    @property
-    def known(self) -> bool:
-        """Whether a one-row step was timed: before, nothing can be compared."""
-        return 1 in self._known
+        self.known = self.known or num_rows == 1
+        self._points.clear()
 
     @property
     def largest_known(self) -> int:
         """Rows of the largest step that was timed lately."""
-        return max(self._known)
+        return max(self._known_sizes())
 
     def seconds(self, num_rows: int) -> float:
         """Expected time of a step of up to `most_rows`."""
-        if not self._curve:
-            sizes = sorted(self._known)
-            times = [self._known[size] for size in sizes]
-            if sizes[-1] < self._most_rows:
-                slope = _SLOPE * times[0]
-                if len(sizes) > 1:
-                    slope = (times[-1] - times[-2]) / (sizes[-1] - sizes[-2])
-                times.append(times[-1] + (self._most_rows - sizes[-1]) * max(0.0, slope))
-                sizes.append(self._most_rows)
-            curve = np.interp(np.arange(self._most_rows + 1), sizes, times)
-            # Fewer rows never take longer; a time that says so is an old one of a slow moment.
-            self._curve = np.minimum.accumulate(curve[::-1])[::-1].tolist()
-        return self._curve[num_rows]
+        points = self._points
+        if not points:
+            points += self._measured()
+        for (rows, low), (more_rows, high) in pairwise(points):
+            if num_rows <= more_rows:
+                return low + (high - low) * max(0, num_rows - rows) / (more_rows - rows)
+        return points[-1][1]
+
+    def _known_sizes(self) -> list[int]:
+        """Sizes that were timed lately, ascending; those that were not are forgotten."""
+        for size in [each for each, seen in self._seen.items() if self._now - seen > _STALE]:
+            if size > 1:  # with which all others are compared
+                del self._seen[size]
+                self._recent[size] = RecentMedian()
+        return sorted(size for size, recent in self._recent.items() if recent.value)
+
+    def _measured(self) -> list[tuple[int, float]]:
+        points = [(size, self._recent[size].value) for size in self._known_sizes()]
+        rows, seconds = points[-1]
+        if rows < self._most_rows:
+            slope = _SLOPE * seconds
+            if len(points) > 1:
+                slope = (seconds - points[-2][1]) / (rows - points[-2][0])
+            points.append((self._most_rows, seconds + (self._most_rows - rows) * max(0.0, slope)))
+        # Fewer rows never take longer; a time that says so is an old one of a slow moment.
+        for index in reversed(range(len(points) - 1)):
+            points[index] = (points[index][0], min(points[index][1], points[index + 1][1]))
+        return points
