@@ -1,6 +1,6 @@
 """When a request's steps go without drafts."""
 
-_REST_SHARE = 0.01  # of the time, for drafts that turn out not to be worth a step
+_REST_SHARE = 0.005  # of the time, for drafts that turn out, again and again, not to be worth a step
 _LONGEST_RUN = 64  # drafts before a step without one, so that its time stays known
 
 
@@ -9,7 +9,7 @@ class Pauses:
 
     def __init__(self) -> None:
         self._left = 0  # steps of the rest under way
-        self._last = 0  # length of the last rest; 0 after a draft that was worth it
+        self._vain = 0  # drafts since the last one that was worth a step
         self._run = 0  # drafts since the last step without one
 
     def now(self) -> bool:
@@ -26,8 +26,9 @@ class Pauses:
     def drafted(self, size: int, share: float) -> None:
         """A draft of `size` nodes, 0 if none was worth it, was made in `share` of a plain step."""
         if size:
-            self._last = 0
+            self._vain = 0
             self._run += 1
             return
         self._run = 0
-        self._last = self._left = min(2 * self._last + 1, int(share / _REST_SHARE))
+        self._left = min(self._vain, int(share / _REST_SHARE))
+        self._vain += 1
