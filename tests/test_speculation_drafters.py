@@ -44,6 +44,10 @@ def test_one_token_is_enough_where_more_never_came() -> None:
     assert [(guess.token, guess.kind) for guess in guesses] == [(3, ("n-gram", 1))]
 
 
+def test_one_token_said_twice_is_said_again() -> None:
+    assert chain(NgramLookup(), [5, 5], 3) == [5]
+
+
 def test_a_long_match_is_found_behind_many_later_short_ones() -> None:
     text = [1, 2, 3, 4, 5, *[9, 4, 6] * 10, 1, 2, 3, 4]
     assert chain(NgramLookup(), text, 1) == [5]

@@ -20,3 +20,12 @@ def test_costs_between_known_sizes_lie_on_lines_and_forget() -> None:
     for seconds in (1.0, 9.0, 1.2):
         costs.observe(9, seconds)
     assert costs.seconds(9) == 1.2
+
+
+def test_a_time_above_that_of_more_rows_does_not_count() -> None:
+    costs = StepCosts(32)
+    for rows, seconds in ((1, 1.0), (4, 5.0), (8, 3.0)):
+        costs.observe(rows, seconds)
+        costs.observe(rows, seconds)
+    assert costs.seconds(4) == costs.seconds(8) == 3.0
+    assert costs.largest_known == 8

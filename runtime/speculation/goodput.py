@@ -10,22 +10,24 @@ from slipstream.runtime.speculation.tree_growth import TreeGrowth
 
 def best_size(growth: TreeGrowth, state: SpeculationState, max_nodes: int) -> int:
     """Nodes with the best goodput; grows the tree no further than that can become better."""
-    seconds = state.costs.seconds
     # Unknown sizes are tried step by step: nothing says yet that they do not cost far more.
     most_rows = min(max_nodes + 1, 2 * state.costs.largest_known)
+    if most_rows < STEP_ROWS[0] or not growth.grow(STEP_ROWS[0] - 1):
+        return 0
+    # What costly drafters took is spent either way; cheap ones rest where none is best.
+    growing_s = state.growing.value
+    spent_s = {rows: state.costs.seconds(rows) + growing_s for rows in STEP_ROWS}
+    spent_s[1] = state.costs.seconds(1)
     expected = {1: 1.0}  # tokens, by rows
 
     def goodput(rows: int, tokens: float) -> float:
-        # What costly drafters took is spent either way; cheap ones rest where none is best.
-        spent_s = growth.costly_s + (state.growing.value if rows > 1 else 0.0)
-        return tokens / (seconds(rows) + spent_s)
+        return tokens / (spent_s[rows] + growth.costly_s)
 
     for index, rows in enumerate(STEP_ROWS):
-        grown = len(growth.values)
         if rows > most_rows or not growth.grow(rows - 1):
             break  # nodes beyond the last size are not verified
         last = max(expected)
-        expected[rows] = expected[last] + sum(growth.values[grown:])
+        expected[rows] = expected[last] + sum(growth.values[last - 1 :])
         best = max(goodput(*each) for each in expected.items())
         # Values descend: larger trees bring at most the last value for each node more.
         most = expected[rows], growth.values[-1]

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from slipstream.runtime.speculation.drafter import Drafter, Guess
 
-_INDEXED = (4, 2, 1)  # tokens that must be the same; fewer are asked for where more never came
+_LENGTHS = (4, 2, 1)  # tokens that must be the same; fewer are asked for where more never came
 _LONGEST = 16  # more do not make it surer
 _MOST_PLACES = 4  # the latest ones
 _PRIORS = {1: 0.15, 2: 0.35, 3: 0.5, 4: 0.65}  # of the best place, by tokens that are the same
@@ -25,18 +25,18 @@ class NgramLookup(Drafter):
 
     def __init__(self) -> None:
         self._text: Sequence[int] = ()
-        self._indexed = 1  # tokens that stand in `_after` as what followed others
+        self._indexed = 1  # tokens that `_after` has; the first follows none
         self._after: dict[tuple[int, ...], list[int]] = {}
 
     def begin(self, text: Sequence[int]) -> _Places:
         self._text = text
         after = self._after
         for place in range(self._indexed, len(text)):
-            for length in _INDEXED:
+            for length in _LENGTHS:
                 if length <= place:
                     after.setdefault(tuple(text[place - length : place]), []).append(place)
         self._indexed = max(self._indexed, len(text))
-        for length in _INDEXED:
+        for length in _LENGTHS:
             places = after.get(tuple(text[-length:]))
             if places is not None:
                 latest = reversed(places[-_MOST_PLACES:])

@@ -1,8 +1,6 @@
 """When a request's steps go without drafts."""
 
-_REST_SHARE = (
-    0.005  # of the time, for drafts that turn out, again and again, not to be worth a step
-)
+_REST_SHARE = 0.005  # of the time, for drafts that are in vain again and again
 _LONGEST_RUN = 64  # drafts before a step without one, so that its time stays known
 
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from slipstream.runtime.speculation.recent_median import RecentMedian
 
-_STALE = 128  # observations of others, after which a size is tried as if it were new
+_STALE = 128  # observations of others, after which what a size took is forgotten
 _SLOPE = 0.08  # of a first guess: each row more adds so much of a one-row step
 
 
@@ -12,8 +12,8 @@ class StepCosts:
     """Medians of recent step times; lines between the sizes that are known, and beyond them.
 
     The first time of a size does not count: its ops are collected then, and its memory is new.
-    Observing does little, since nobody may ask: between two steps even short Python takes long,
-    because the weights that have passed by have pushed it out of the caches.
+    Lines are made when they are asked for, since many steps ask for none: right after a step, whose
+    weights pushed it out of the caches, this Python takes ten times as long as alone.
 
     known : whether a one-row step was timed; before, nothing can be compared
     """
@@ -24,45 +24,48 @@ class StepCosts:
         self._recent: dict[int, RecentMedian] = {}
         self._seen: dict[int, int] = {}  # when, counted in observations
         self._now = 0
-        self._points: list[tuple[int, float]] = []  # (rows, seconds), made when they are asked for
+        self._points: list[tuple[int, float]] = []  # rows and seconds
 
     def observe(self, num_rows: int, seconds: float) -> None:
         """A step of so many rows took so long."""
-        self._now += 1
-        self._seen[num_rows] = self._now
         recent = self._recent.get(num_rows)
         if recent is None:
             self._recent[num_rows] = RecentMedian()
-            return
-        recent.add(seconds)
-        self.known = self.known or num_rows == 1
+        else:
+            if self._is_old(num_rows):
+                recent = self._recent[num_rows] = RecentMedian()
+            recent.add(seconds)
+            self.known = self.known or num_rows == 1
+        self._now += 1
+        self._seen[num_rows] = self._now
         self._points.clear()
 
     @property
     def largest_known(self) -> int:
         """Rows of the largest step that was timed lately."""
-        return max(self._known_sizes())
+        return max(filter(self._is_known, self._recent))
 
     def seconds(self, num_rows: int) -> float:
         """Expected time of a step of up to `most_rows`."""
         points = self._points
         if not points:
-            points += self._measured()
+            points += self._lines()
         for (rows, low), (more_rows, high) in pairwise(points):
             if num_rows <= more_rows:
                 return low + (high - low) * max(0, num_rows - rows) / (more_rows - rows)
         return points[-1][1]
 
-    def _known_sizes(self) -> list[int]:
-        """Sizes that were timed lately, ascending; those that were not are forgotten."""
-        for size in [each for each, seen in self._seen.items() if self._now - seen > _STALE]:
-            if size > 1:  # with which all others are compared
-                del self._seen[size]
-                self._recent[size] = RecentMedian()
-        return sorted(size for size, recent in self._recent.items() if recent.value)
+    def _is_old(self, num_rows: int) -> bool:
+        """Never of one row, with which all others are compared."""
+        return num_rows > 1 and self._now - self._seen[num_rows] > _STALE
 
-    def _measured(self) -> list[tuple[int, float]]:
-        points = [(size, self._recent[size].value) for size in self._known_sizes()]
+    def _is_known(self, num_rows: int) -> bool:
+        return self._recent[num_rows].value > 0.0 and not self._is_old(num_rows)
+
+    def _lines(self) -> list[tuple[int, float]]:
+        """The ends of the lines: the known sizes, ascending, then `most_rows`."""
+        points = [(size, self._recent[size].value) for size in sorted(self._recent)]
+        points = [point for point in points if self._is_known(point[0])]
         rows, seconds = points[-1]
         if rows < self._most_rows:
             slope = _SLOPE * seconds

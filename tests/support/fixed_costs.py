@@ -10,7 +10,8 @@ FREE = {1: 1.0, 32: 1.0}  # each row more costs nothing
 
 
 def fix_costs(costs: StepCosts, seconds: Mapping[int, float]) -> None:
-    """seconds : by rows"""
+    """Before any step was timed. seconds : by rows"""
+    assert not costs.known
     for rows, taken in seconds.items():
         costs.observe(rows, taken)  # the first time of a size does not count
         costs.observe(rows, taken)
