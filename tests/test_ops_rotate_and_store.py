@@ -9,7 +9,7 @@ import pytest
 
 from slipstream.cpu_kernels import KVPages, RmsNorm, ShapeError, reference
 from slipstream.cpu_kernels.reference.attention import read_pages
-from support.op_backends import OTHER_BACKENDS, load_ops
+from support.op_backends import OTHER_BACKENDS, few_if_interpreted, load_ops
 from support.op_tolerances import LIMITS, assert_close, assert_pages_close
 from support.stored_keys import DTYPES, arrays_of, copied, unreadable_pages
 
@@ -146,7 +146,7 @@ def test_a_row_has_the_same_bits_in_any_company(
     given = step.qkv.copy()
     whole = step.run(ops, new_pages(dtype, 64))
     np.testing.assert_array_equal(step.qkv, given)
-    for rows in ROW_COUNTS:
+    for rows in few_if_interpreted(backend, ROW_COUNTS, (0, 1, 9)):
         part, together, alone = step.first(rows), new_pages(dtype, 64), new_pages(dtype, 64)
         np.testing.assert_array_equal(part.run(ops, together), whole[:rows])
         for row in range(rows):

@@ -8,7 +8,7 @@ import pytest
 
 from slipstream.cpu_kernels import QuantType, RmsNorm, ShapeError, reference
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
-from support.op_backends import OTHER_BACKENDS, load_ops
+from support.op_backends import OTHER_BACKENDS, few_if_interpreted, load_ops
 from support.op_tolerances import assert_close, matmul_limit
 from support.random_blocks import random_rows
 
@@ -48,7 +48,7 @@ def test_a_stack_gives_the_bits_of_its_parts(backend: str, stack: Stack) -> None
     parts = parts_of(ops, stack)
     weight = ops.stack_weights(parts)
     norm = RmsNorm(weight=rows_of_x(1)[0], eps=1e-6)
-    for batch in BATCHES:
+    for batch in few_if_interpreted(backend, BATCHES, (0, 1, 5, 17)):
         for columns, options in (
             (COLUMNS, {}),
             (COLUMNS, {"norm": norm}),

@@ -1,0 +1,40 @@
+"""The device that Triton's kernels run on: a CUDA GPU, or the CPU through Triton's interpreter."""
+
+from functools import cache
+
+import torch
+import triton
+
+OLDEST_CAPABILITY = (7, 5)  # Turing: the first whose matrix units multiply int8
+
+
+class NoDeviceError(ImportError):
+    """There is nothing here that these kernels could run on; says what is missing."""
+
+
+@cache
+def compute_device() -> torch.device:
+    """The device of all tensors that ops are given.
+
+    Raises NoDeviceError when torch has no CUDA, no driver answers or the GPU is too old.
+    """
+    if triton.knobs.runtime.interpret:
+        return torch.device("cpu")
+    if torch.version.cuda is None:
+        raise NoDeviceError(
+            f"torch {torch.__version__} was built without CUDA; install a build with CUDA to use "
+            f"the GPU"
+        )
+    if not torch.cuda.is_available():
+        raise NoDeviceError("no CUDA GPU answers; check that an NVIDIA driver is installed")
+    capability = torch.cuda.get_device_capability()
+    if capability < OLDEST_CAPABILITY:
+        raise NoDeviceError(
+            f"{torch.cuda.get_device_name()} has compute capability {_version(capability)}; these "
+            f"kernels need {_version(OLDEST_CAPABILITY)} or later"
+        )
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _version(capability: tuple[int, int]) -> str:
+    return ".".join(map(str, capability))

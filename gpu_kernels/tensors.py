@@ -1,0 +1,45 @@
+"""Tensors on the device: how they get there and back, and what kernels may be given.
+
+Kernels go by address: a tensor of another dtype, layout or device would be misread, not refused.
+"""
+
+import numpy as np
+import torch
+
+from slipstream.cpu_kernels import ShapeError
+from slipstream.gpu_kernels.device import compute_device
+
+
+def to_device(array: np.ndarray) -> torch.Tensor:
+    """A copy of a host array on the device; uint32 is held as int32 of the same bits."""
+    if array.dtype == np.uint32:
+        array = array.view(np.int32)
+    # A read-only array, as of a mapped file, would make torch warn; nothing writes through it.
+    source = torch.from_numpy(np.array(array, copy=not array.flags.writeable))
+    return source.to(compute_device(), copy=True)
+
+
+def to_host(tensor: torch.Tensor) -> np.ndarray:
+    """A copy in host memory; waits until the device has computed it."""
+    host: np.ndarray = tensor.detach().to("cpu", copy=True).numpy()
+    return host
+
+
+def expect_tensor(
+    name: str, got: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...]
+) -> None:
+    """Raise ShapeError unless `got` is C-contiguous, of this dtype and shape, on the device."""
+    device = compute_device()
+    if got.device != device:
+        raise ShapeError(f"{name}: expected a tensor on {device}, got one on {got.device}")
+    if tuple(got.shape) == shape and got.dtype == dtype and got.is_contiguous():
+        return
+    layout = "C-contiguous" if got.is_contiguous() else "not C-contiguous"
+    raise ShapeError(
+        f"{name}: expected C-contiguous {_plain(dtype)} of shape {shape}, got {layout} "
+        f"{_plain(got.dtype)} of shape {tuple(got.shape)}"
+    )
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
