@@ -1,8 +1,8 @@
 """The ops as Triton kernels over torch tensors: quantised weights stay quantised in GPU memory.
 
 Names and signatures are those of `slipstream.cpu_kernels.reference`, with tensors on
-`compute_device()` where it has arrays, and `KVPages`, `RmsNorm` and `Visibility` of this package.
-With TRITON_INTERPRET=1 in the environment the kernels run on the CPU, slowly, for tests.
+`compute_device()` where it has arrays, also within `RmsNorm` and `Visibility`, and `KVPages` of this
+package. With TRITON_INTERPRET=1 in the environment the kernels run on the CPU, slowly, for tests.
 """
 
 from slipstream.cpu_kernels.reference.dequantize import dequantize
@@ -10,13 +10,11 @@ from slipstream.gpu_kernels.attention import attention
 from slipstream.gpu_kernels.device import NoDeviceError, compute_device
 from slipstream.gpu_kernels.kv_pages import KVPages
 from slipstream.gpu_kernels.matmul import matmul
-from slipstream.gpu_kernels.norm import RmsNorm
 from slipstream.gpu_kernels.prepare import prepare, set_num_threads
 from slipstream.gpu_kernels.rms_norm import rms_norm
 from slipstream.gpu_kernels.rotate_and_store import rotate_and_store
-from slipstream.gpu_kernels.tensors import to_device, to_host
+from slipstream.gpu_kernels.tensors import empty, from_host, to_host
 from slipstream.gpu_kernels.top_k import top_k
-from slipstream.gpu_kernels.visibility import Visibility
 from slipstream.gpu_kernels.weight import Weight, pack_weight, stack_weights, weight_bytes
 
 DEVICE = "gpu"  # that computes these ops
@@ -25,12 +23,12 @@ __all__ = [
     "DEVICE",
     "KVPages",
     "NoDeviceError",
-    "RmsNorm",
-    "Visibility",
     "Weight",
     "attention",
     "compute_device",
     "dequantize",
+    "empty",
+    "from_host",
     "matmul",
     "pack_weight",
     "prepare",
@@ -38,7 +36,6 @@ __all__ = [
     "rotate_and_store",
     "set_num_threads",
     "stack_weights",
-    "to_device",
     "to_host",
     "top_k",
     "weight_bytes",

@@ -3,11 +3,10 @@
 import torch
 import triton
 
-from slipstream.cpu_kernels import ShapeError
+from slipstream.cpu_kernels import ShapeError, Visibility
 from slipstream.gpu_kernels.kernels import attention as kernels
 from slipstream.gpu_kernels.kv_pages import KVPages
 from slipstream.gpu_kernels.tensors import expect_tensor
-from slipstream.gpu_kernels.visibility import Visibility
 
 _FEW_ROWS = 16  # of a step whose rows have programs of their own, several for many keys
 _KEYS_A_PART = 512

@@ -7,7 +7,7 @@ import torch
 
 from slipstream.cpu_kernels import KVPages as HostPages
 from slipstream.gpu_kernels.device import compute_device
-from slipstream.gpu_kernels.tensors import to_device
+from slipstream.gpu_kernels.tensors import from_host
 
 _TYPES = {
     np.dtype(np.float16): torch.float16,
@@ -57,10 +57,10 @@ class KVPages:
     def from_host(cls, host: HostPages) -> "KVPages":
         """A copy on the device."""
         return cls(
-            keys=to_device(host.keys),
-            values=to_device(host.values),
-            key_scales=None if host.key_scales is None else to_device(host.key_scales),
-            value_scales=None if host.value_scales is None else to_device(host.value_scales),
+            keys=from_host(host.keys),
+            values=from_host(host.values),
+            key_scales=None if host.key_scales is None else from_host(host.key_scales),
+            value_scales=None if host.value_scales is None else from_host(host.value_scales),
         )
 
     @property

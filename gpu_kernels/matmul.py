@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 import triton
 
+from slipstream.cpu_kernels import RmsNorm
 from slipstream.cpu_kernels.compiled.panel_format import PANEL_FORMATS
 from slipstream.cpu_kernels.reference.matmul import check_source
 from slipstream.gpu_kernels.code_tables import code_table
 from slipstream.gpu_kernels.kernels import matmul as kernels
 from slipstream.gpu_kernels.kernels.pack_rows import AS_IS, GELU, NORM, SILU, pack_rows
-from slipstream.gpu_kernels.norm import RmsNorm
 from slipstream.gpu_kernels.tensors import expect_tensor
 from slipstream.gpu_kernels.weight import FloatPart, QuantisedPart, Weight
 

@@ -3,8 +3,8 @@
 import torch
 import triton
 
+from slipstream.cpu_kernels import RmsNorm
 from slipstream.gpu_kernels.kernels import rms_norm as kernels
-from slipstream.gpu_kernels.norm import RmsNorm
 from slipstream.gpu_kernels.tensors import expect_tensor
 
 _MOST_COLUMNS = 4096  # of a row that a program holds at once

@@ -3,9 +3,9 @@
 import torch
 import triton
 
+from slipstream.cpu_kernels import RmsNorm
 from slipstream.gpu_kernels.kernels import rotate_and_store as kernels
 from slipstream.gpu_kernels.kv_pages import KVPages
-from slipstream.gpu_kernels.norm import RmsNorm
 from slipstream.gpu_kernels.tensors import expect_tensor
 
 _LEAST_BLOCK = 32  # dimensions; what int8 pages need

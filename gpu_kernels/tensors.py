@@ -10,7 +10,12 @@ from slipstream.cpu_kernels import ShapeError
 from slipstream.gpu_kernels.device import compute_device
 
 
-def to_device(array: np.ndarray) -> torch.Tensor:
+def empty(*shape: int) -> torch.Tensor:
+    """An uninitialised float32 tensor on the device."""
+    return torch.empty(shape, dtype=torch.float32, device=compute_device())
+
+
+def from_host(array: np.ndarray) -> torch.Tensor:
     """A copy of a host array on the device; uint32 is held as int32 of the same bits."""
     if array.dtype == np.uint32:
         array = array.view(np.int32)

@@ -9,7 +9,7 @@ import torch
 from slipstream.cpu_kernels import QuantType, ShapeError
 from slipstream.cpu_kernels.compiled.panel_format import FLOAT_DTYPES, PANEL_FORMATS
 from slipstream.gpu_kernels.file_blocks import take_apart
-from slipstream.gpu_kernels.tensors import to_device
+from slipstream.gpu_kernels.tensors import from_host
 from slipstream.gpu_kernels.word_planes import (
     PANEL_ROWS,
     Planes,
@@ -89,7 +89,7 @@ def pack_weight(
         )
     part: FloatPart | QuantisedPart
     if quant_type in FLOAT_DTYPES:
-        numbers = to_device(raw).view(_FLOAT_TYPES[quant_type])
+        numbers = from_host(raw).view(_FLOAT_TYPES[quant_type])
         if was_read:
             was_read(raw.nbytes)
         part = FloatPart(quant_type=quant_type, rows=len(raw), numbers=numbers)
@@ -151,7 +151,7 @@ def _pack_rows(raw: np.ndarray, quant_type: QuantType) -> Planes:
     """Panels of these rows (rows, row_bytes) uint8."""
     form = PANEL_FORMATS[quant_type]
     num_rows = -(-len(raw) // PANEL_ROWS) * PANEL_ROWS
-    blocks = to_device(raw).reshape(-1, quant_type.block_bytes)
+    blocks = from_host(raw).reshape(-1, quant_type.block_bytes)
     padding = (num_rows - len(raw)) * (raw.shape[1] // quant_type.block_bytes)
     blocks = torch.nn.functional.pad(blocks, (0, 0, 0, padding))
     units = take_apart(blocks, quant_type)

@@ -63,17 +63,17 @@ def _moved(given: Any) -> Any:
     if isinstance(given, np.ndarray):
         return _tensor(given)
     if isinstance(given, RmsNorm):
-        return gpu_kernels.RmsNorm(weight=_tensor(given.weight), eps=given.eps)
+        return RmsNorm(weight=_tensor(given.weight), eps=given.eps)
     if isinstance(given, KVPages):
         return gpu_kernels.KVPages.from_host(given)
     if isinstance(given, Visibility):
         arrays = {each.name: _tensor(getattr(given, each.name)) for each in fields(given)}
-        return gpu_kernels.Visibility(**arrays)
+        return Visibility(**arrays)
     return given
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
     """On the device, and contiguous exactly where the array is."""
     if array.flags.c_contiguous:
-        return gpu_kernels.to_device(array)
-    return gpu_kernels.to_device(np.repeat(array, 2, axis=-1))[..., ::2]
+        return gpu_kernels.from_host(array)
+    return gpu_kernels.from_host(np.repeat(array, 2, axis=-1))[..., ::2]
