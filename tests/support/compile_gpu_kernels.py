@@ -1,0 +1,142 @@
+"""Compiles every GPU kernel, as the ops launch it, for a GPU that need not be here.
+
+    python -m support.compile_gpu_kernels 75
+
+Ops run on tensors in host memory; what they launch is compiled for the target and not run. Prints
+a JSON list of {kernel, registers, stack_bytes, shared_bytes, uses_int8_matrix_units}.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+from slipstream.cpu_kernels import QuantType, RmsNorm
+from support.random_blocks import random_rows
+
+TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+FEW, MANY = 3, 70  # rows of a step
+
+
+def import_gpu_kernels() -> ModuleType:
+    """The package, as if a GPU were here; its tensors in host memory, its kernels not interpreted."""
+    with (
+        mock.patch.object(torch.version, "cuda", "0"),
+        mock.patch.multiple(
+            torch.cuda,
+            is_available=lambda: True,
+            get_device_capability=lambda: (9, 0),
+            current_device=lambda: 0,
+        ),
+    ):
+        from slipstream import gpu_kernels
+    gpu_kernels.compute_device.cache_clear()
+    triton.knobs.runtime.interpret = True  # for the device alone: kernels are decorated already
+    assert gpu_kernels.compute_device().type == "cpu"
+    return gpu_kernels
+
+
+def run_ops(ops: ModuleType) -> None:
+    """Every op, in the variants that are compiled apart."""
+    for quant_type in QuantType:
+        multiply(ops, quant_type)
+    x, norm = torch.zeros(FEW, 512), RmsNorm(weight=torch.zeros(512), eps=1e-6)
+    for accumulate in (False, True):
+        ops.rms_norm(x, norm, accumulate=accumulate, out=torch.zeros_like(x))
+    ids, out = torch.zeros((FEW, 8), dtype=torch.int32), torch.zeros(FEW, 8)
+    ops.top_k(torch.zeros(FEW, 50_000), 8, ids=ids, out=out)
+    for dtype in ("float16", "int8"):
+        for head_size in (64, 128, 256):
+            attend(ops, dtype, head_size)
+
+
+def multiply(ops: ModuleType, quant_type: QuantType) -> None:
+    rng = np.random.default_rng(0)
+    weight = ops.pack_weight(random_rows(quant_type, 33, 512, rng), quant_type, 512)
+    norm, bias = RmsNorm(weight=torch.zeros(512), eps=1e-6), torch.zeros(33)
+    for rows in (FEW, MANY):
+        x, gated, out = torch.zeros(rows, 512), torch.zeros(rows, 1024), torch.zeros(rows, 33)
+        ops.matmul(x, weight, out=out)
+        ops.matmul(x, weight, norm=norm, bias=bias, out=out)
+        ops.matmul(gated, weight, activation="silu", accumulate=True, out=out)
+        ops.matmul(gated, weight, activation="gelu", out=out)
+
+
+def attend(ops: ModuleType, dtype: str, head_size: int) -> None:
+    pages = ops.KVPages.empty(
+        num_pages=32, num_heads=2, head_size=head_size, page_size=64, dtype=dtype
+    )
+    norm = RmsNorm(weight=torch.zeros(head_size), eps=1e-6)
+    for rows, table in ((FEW, 4), (FEW, 32), (MANY, 32)):
+        heads, places = torch.zeros(rows, 12, head_size), torch.zeros(rows, dtype=torch.int32)
+        qkv, angles = torch.zeros(rows, 16 * head_size), torch.zeros(rows, head_size // 2)
+        for interleaved, each in ((False, None), (True, None), (False, norm)):
+            ops.rotate_and_store(
+                qkv, angles, angles, places, places, interleaved=interleaved, query_norm=each,
+                key_norm=each, pages=pages, out=heads
+            )  # fmt: skip
+        visibility = SimpleNamespace(
+            sequences=places,
+            page_tables=torch.zeros((1, table), dtype=torch.int32),
+            past=torch.zeros(1, dtype=torch.int32),
+            first_key=places,
+            mask=torch.zeros((rows, rows), dtype=torch.bool),
+            num_new=torch.full((1,), rows, dtype=torch.int32),
+        )
+        ops.attention(heads, pages, visibility, scale=1.0, out=torch.empty_like(heads))
+
+
+def compiled_for(capability: int) -> list[Any]:
+    """All kernels that the ops launch, compiled for this compute capability, times ten."""
+    target = GPUTarget("cuda", capability, 32)
+    driver.set_active(
+        SimpleNamespace(
+            get_current_device=lambda: capability,
+            get_current_stream=lambda device: 0,
+            get_current_target=lambda: target,
+        )
+    )
+    kernels = {}
+    run = JITFunction.run
+
+    def compile_only(self: JITFunction, *given: Any, grid: Any, warmup: bool, **named: Any) -> None:
+        kernel = run(self, *given, grid=grid, warmup=True, **named)
+        kernels[kernel.hash] = kernel
+
+    ops = import_gpu_kernels()
+    with mock.patch.object(JITFunction, "run", compile_only):
+        run_ops(ops)
+    return list(kernels.values())
+
+
+def figures(kernel: Any) -> dict[str, Any]:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        told = subprocess.run(
+            [TOOL, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True
+        ).stdout
+    usage = {name: int(value) for name, value in re.findall(r"(REG|STACK|SHARED):(\d+)", told)}
+    return {
+        "kernel": kernel.metadata.name,
+        "registers": usage["REG"],
+        "stack_bytes": usage["STACK"],
+        "shared_bytes": kernel.metadata.shared,
+        "uses_int8_matrix_units": bool(re.search(r"mma\S*\.s8", kernel.asm["ptx"])),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps([figures(each) for each in compiled_for(int(sys.argv[1]))]))

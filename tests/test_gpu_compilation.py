@@ -1,0 +1,38 @@
+"""GPU kernels compile for the GPUs that they are for, and fit in their registers."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [75, 86, 90])  # Turing, Ampere, Hopper
+def test_kernels_compile(capability: int) -> None:
+    for package in ("torch", "triton"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-m", "support.compile_gpu_kernels", str(capability)],
+        cwd=TESTS,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    kernels = json.loads(done.stdout)
+    assert {each["kernel"] for each in kernels} >= {
+        "attend", "join_parts", "multiply_floats", "multiply_planes", "pack_rows", "rms_norm",
+        "rotate_and_store", "top_of_candidates", "top_of_stretches"
+    }  # fmt: skip
+    assert [each for each in kernels if each["stack_bytes"]] == []
+    products = [each for each in kernels if each["kernel"] == "multiply_planes"]
+    assert all(each["uses_int8_matrix_units"] for each in products)
