@@ -190,10 +190,10 @@ def join_parts(
     place = tl.program_id(0).to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
     d = tl.arange(0, BLOCK_D)
     inside = d < HEAD_SIZE
-    largest = tl.full((), MINUS_INFINITY, tl.float32)
-    total = tl.zeros((), tl.float32)
-    gathered = tl.zeros((BLOCK_D,), tl.float32)
-    for part in range(num_parts):
+    at = place * num_parts
+    largest, total = tl.load(highest + at), tl.load(totals + at)
+    gathered = tl.load(parts + at * HEAD_SIZE + d, mask=inside, other=0.0)
+    for part in range(1, num_parts):
         at = place * num_parts + part
         theirs = tl.load(highest + at)
         now = tl.maximum(largest, theirs)

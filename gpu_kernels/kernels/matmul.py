@@ -77,7 +77,7 @@ def multiply_planes(
             for half in tl.static_range(HALVES):
                 part = x
                 if HALVES == 2:
-                    part = tl.where((k // 16 == half)[None, :], x, 0)
+                    part = tl.where((k // 16 == half)[None, :], x, 0).to(tl.int8)
                 products = tl.dot(part, weight, out_dtype=tl.int32).to(tl.float32)
                 factor = unit_scale
                 sub = ((panel * num_blocks + block) * HALVES + half) * 16 + lane
