@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from slipstream.cpu_kernels import KVPages as HostPages
+from slipstream.cpu_kernels import ShapeError
 from slipstream.gpu_kernels.device import compute_device
-from slipstream.gpu_kernels.tensors import from_host
+from slipstream.gpu_kernels.tensors import expect_tensor, from_host
 
 _TYPES = {
     np.dtype(np.float16): torch.float16,
@@ -27,6 +28,23 @@ class KVPages:
     values: torch.Tensor = field(repr=False)
     key_scales: torch.Tensor | None = field(repr=False, default=None)
     value_scales: torch.Tensor | None = field(repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        """Raises ShapeError for tensors that kernels, which go by address, would misread."""
+        none = HostPages.empty(
+            num_pages=0,
+            num_heads=self.num_heads,
+            head_size=self.head_size,
+            page_size=self.page_size,
+            dtype="int8" if self.values.dtype == torch.int8 else "float16",
+        )
+        for name in ("keys", "values", "key_scales", "value_scales"):
+            tensor, wanted = getattr(self, name), getattr(none, name)
+            if (tensor is None) != (wanted is None):
+                raise ShapeError(f"{name} of KV pages: expected scales beside int8 and no others")
+            if tensor is not None:
+                shape = (len(self.values), *wanted.shape[1:])
+                expect_tensor(f"{name} of KV pages", tensor, _TYPES[wanted.dtype], shape)
 
     @classmethod
     def empty(

@@ -6,11 +6,13 @@ import torch
 import triton
 
 from slipstream.cpu_kernels import RmsNorm
+from slipstream.cpu_kernels.compiled.packed_rows import AS_IS, GELU, NORM, SILU
 from slipstream.cpu_kernels.compiled.panel_format import PANEL_FORMATS
 from slipstream.cpu_kernels.reference.matmul import check_source
 from slipstream.gpu_kernels.code_tables import code_table
 from slipstream.gpu_kernels.kernels import matmul as kernels
-from slipstream.gpu_kernels.kernels.pack_rows import AS_IS, GELU, NORM, SILU, pack_rows
+from slipstream.gpu_kernels.kernels.pack_rows import pack_rows
+from slipstream.gpu_kernels.rounding import EXACT
 from slipstream.gpu_kernels.tensors import expect_tensor
 from slipstream.gpu_kernels.weight import FloatPart, QuantisedPart, Weight
 
@@ -101,6 +103,7 @@ def _pack(
         QUANTISED=quantised,
         FLOATS=makes,
         BLOCK=block,
+        **EXACT,
     )
     return packed
 
@@ -115,8 +118,8 @@ def _multiply_planes(
     first_column: int,
 ) -> None:
     form, planes, num_rows = PANEL_FORMATS[part.quant_type], part.planes, out.shape[0]
-    block_m, block_n = _tile(num_rows)
-    grid = (triton.cdiv(part.rows, block_n), triton.cdiv(num_rows, block_m))
+    block_m, block_n, num_warps = _tile(num_rows)
+    grid = (triton.cdiv(num_rows, block_m), triton.cdiv(part.rows, block_n))
     kernels.multiply_planes[grid](
         packed.quants,
         packed.scales,
@@ -149,6 +152,8 @@ def _multiply_planes(
         BLOCK_M=block_m,
         BLOCK_N=block_n,
         UNROLL=_unrolled(columns // 32),
+        num_warps=num_warps,
+        **EXACT,
     )
 
 
@@ -162,8 +167,8 @@ def _multiply_floats(
     first_column: int,
 ) -> None:
     num_rows = out.shape[0]
-    block_m, block_n = _tile(num_rows)
-    grid = (triton.cdiv(part.rows, block_n), triton.cdiv(num_rows, block_m))
+    block_m, block_n, num_warps = _tile(num_rows)
+    grid = (triton.cdiv(num_rows, block_m), triton.cdiv(part.rows, block_n))
     kernels.multiply_floats[grid](
         made,
         part.numbers,
@@ -180,16 +185,18 @@ def _multiply_floats(
         BLOCK_M=block_m,
         BLOCK_N=block_n,
         BLOCK_K=32,
+        num_warps=num_warps,
+        **EXACT,
     )
 
 
-def _tile(num_rows: int) -> tuple[int, int]:
-    """Rows of x and of the weight that one program multiplies."""
+def _tile(num_rows: int) -> tuple[int, int, int]:
+    """Rows of x and of the weight that one program multiplies, and its warps."""
     if num_rows <= _FEW_ROWS:
-        return _FEW_ROWS, 32
-    return (32, 64) if num_rows <= 2 * _FEW_ROWS else (64, 64)
+        return _FEW_ROWS, 16, 1
+    return (32, 64, 4) if num_rows <= 2 * _FEW_ROWS else (64, 64, 4)
 
 
 def _unrolled(num_blocks: int) -> int:
-    """Blocks of columns between two turns of the kernel's loop: 4, 2 or 1, a divisor of all."""
-    return next(count for count in (4, 2, 1) if num_blocks % count == 0)
+    """Blocks of columns between two turns of the kernel's loop: 8, 4, 2 or 1, a divisor of all."""
+    return next(count for count in (8, 4, 2, 1) if num_blocks % count == 0)

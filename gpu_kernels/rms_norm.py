@@ -5,6 +5,7 @@ import triton
 
 from slipstream.cpu_kernels import RmsNorm
 from slipstream.gpu_kernels.kernels import rms_norm as kernels
+from slipstream.gpu_kernels.rounding import EXACT
 from slipstream.gpu_kernels.tensors import expect_tensor
 
 _MOST_COLUMNS = 4096  # of a row that a program holds at once
@@ -27,5 +28,6 @@ def rms_norm(
             norm.eps,
             ACCUMULATE=accumulate,
             BLOCK=min(_MOST_COLUMNS, triton.next_power_of_2(columns)),
+            **EXACT,
         )
     return out

@@ -6,6 +6,7 @@ import triton
 from slipstream.cpu_kernels import RmsNorm
 from slipstream.gpu_kernels.kernels import rotate_and_store as kernels
 from slipstream.gpu_kernels.kv_pages import KVPages
+from slipstream.gpu_kernels.rounding import EXACT
 from slipstream.gpu_kernels.tensors import expect_tensor
 
 _LEAST_BLOCK = 32  # dimensions; what int8 pages need
@@ -57,6 +58,7 @@ def rotate_and_store(
         KEY_NORM=key_norm is not None,
         INT8=pages.quantised,
         BLOCK=max(_LEAST_BLOCK, triton.next_power_of_2(size)),
+        **EXACT,
     )
     return out
 

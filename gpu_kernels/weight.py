@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from slipstream.cpu_kernels import QuantType, ShapeError
-from slipstream.cpu_kernels.compiled.panel_format import FLOAT_DTYPES, PANEL_FORMATS
+from slipstream.cpu_kernels.compiled.panel_format import FLOAT_DTYPES, PANEL_FORMATS, PANEL_ROWS
+from slipstream.gpu_kernels.device import compute_device
 from slipstream.gpu_kernels.file_blocks import take_apart
 from slipstream.gpu_kernels.tensors import from_host
 from slipstream.gpu_kernels.word_planes import (
-    PANEL_ROWS,
     Planes,
     pack_column_groups,
     pack_plane,
@@ -89,9 +89,7 @@ def pack_weight(
         )
     part: FloatPart | QuantisedPart
     if quant_type in FLOAT_DTYPES:
-        numbers = from_host(raw).view(_FLOAT_TYPES[quant_type])
-        if was_read:
-            was_read(raw.nbytes)
+        numbers = _copied(raw, was_read).view(_FLOAT_TYPES[quant_type])
         part = FloatPart(quant_type=quant_type, rows=len(raw), numbers=numbers)
     else:
         planes = _packed(raw, quant_type, was_read)
@@ -137,6 +135,16 @@ def _packed(
             was_read(rows.nbytes)
     assert whole is not None
     return whole
+
+
+def _copied(raw: np.ndarray, was_read: Callable[[int], None] | None) -> torch.Tensor:
+    """The bytes on the device, with no second copy of the whole in host memory."""
+    copy = torch.empty(raw.shape, dtype=torch.uint8, device=compute_device())
+    for first, rows in _stretches(raw):
+        copy[first : first + len(rows)] = from_host(rows)
+        if was_read:
+            was_read(rows.nbytes)
+    return copy
 
 
 def _stretches(raw: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -11,9 +11,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-PANEL_ROWS = 16
-BLOCK_COLUMNS = 32
-
+from slipstream.cpu_kernels.compiled.panel_format import BLOCK_COLUMNS, PANEL_ROWS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planes:

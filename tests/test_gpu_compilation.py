@@ -13,8 +13,9 @@ TESTS = Path(__file__).parent
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", [75, 86, 90])  # Turing, Ampere, Hopper
-def test_kernels_compile(capability: int) -> None:
+# Turing, Ampere and Hopper, and the shared memory that a program may have there.
+@pytest.mark.parametrize(("capability", "room"), [(75, 65_536), (86, 101_376), (90, 232_448)])
+def test_kernels_compile(capability: int, room: int) -> None:
     for package in ("torch", "triton"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
@@ -34,5 +35,6 @@ def test_kernels_compile(capability: int) -> None:
         "rotate_and_store", "top_of_candidates", "top_of_stretches"
     }  # fmt: skip
     assert [each for each in kernels if each["stack_bytes"]] == []
+    assert [each for each in kernels if each["shared_bytes"] > room] == []
     products = [each for each in kernels if each["kernel"] == "multiply_planes"]
     assert all(each["uses_int8_matrix_units"] for each in products)

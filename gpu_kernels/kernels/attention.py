@@ -7,11 +7,10 @@ programs of their own, joined afterwards: Flash-Decoding.
 import triton
 import triton.language as tl
 
-from slipstream.gpu_kernels.kernels.infinity import MINUS_INFINITY, NAN
 from slipstream.gpu_kernels.kernels.row_steps import rounded_to_int8
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "most_pages", "most_new"])
 def attend(
     q,
     keys,
@@ -68,11 +67,10 @@ def attend(
         query = tl.reshape(quants * steps[:, None], (BLOCK_Q, BLOCK_D))
     owner = tl.load(sequences + row, mask=in_use, other=-1)
     since = tl.load(first_key + row, mask=in_use, other=0)
-    largest = tl.full((BLOCK_Q,), MINUS_INFINITY, tl.float32)
+    largest = tl.full((BLOCK_Q,), float("-inf"), tl.float32)
     total = tl.zeros((BLOCK_Q,), tl.float32)
     gathered = tl.zeros((BLOCK_Q, BLOCK_D), tl.float32)
-    last_row = tl.minimum(tile * ROWS + ROWS, num_rows) - 1
-    for s in range(tl.load(sequences + tile * ROWS), tl.load(sequences + last_row) + 1):
+    for s in range(tl.min(tl.where(in_use, owner, 2147483647)), tl.max(owner) + 1):
         committed = tl.load(past + s)
         end = committed + tl.load(num_new + s)
         start = part * KEYS_A_PART
@@ -82,8 +80,15 @@ def attend(
         start = tl.maximum(start, unseen // BLOCK_KEYS * BLOCK_KEYS)
         for first in range(start, end, BLOCK_KEYS):
             j = first + tl.arange(0, BLOCK_KEYS)
-            page = tl.load(page_tables + s * most_pages + j // PAGE_SIZE, mask=j < end, other=0)
-            page = page.to(tl.int64) * num_kv_heads + head
+            table = page_tables + s * most_pages
+            if PAGE_SIZE % BLOCK_KEYS == 0:  # one page, whose keys are then seen to be neighbours
+                page = tl.load(table + first // PAGE_SIZE).to(tl.int64) * num_kv_heads + head
+                page = page + tl.zeros((BLOCK_KEYS,), tl.int64)
+                offset = first % PAGE_SIZE + tl.arange(0, BLOCK_KEYS)
+            else:
+                page = tl.load(table + j // PAGE_SIZE, mask=j < end, other=0).to(tl.int64)
+                page = page * num_kv_heads + head
+                offset = j % PAGE_SIZE
             new = j - committed
             is_new = (new >= 0) & (j < end)
             allowed = tl.load(
@@ -94,18 +99,17 @@ def attend(
             seen = tl.where(is_new[None, :], allowed != 0, j[None, :] >= since[:, None])
             seen = seen & (owner == s)[:, None] & (j < end)[None, :]
             key = _keys(
-                keys, key_scales, page, j % PAGE_SIZE, j < end, HEAD_SIZE, PAGE_SIZE, INT8, BLOCK_D
+                keys, key_scales, page, offset, j < end, HEAD_SIZE, PAGE_SIZE, INT8, BLOCK_D
             )
             scores = tl.dot(query, key, input_precision="ieee")
-            scores = tl.where(seen, scores, MINUS_INFINITY)
+            scores = tl.where(seen, scores, float("-inf"))
             now = tl.maximum(largest, tl.max(scores, axis=1))
-            base = tl.where(now == MINUS_INFINITY, 0.0, now)
+            base = tl.where(now == float("-inf"), 0.0, now)
             weights = tl.exp(scores - base[:, None])
-            faded = tl.where(largest == MINUS_INFINITY, 0.0, tl.exp(largest - base))
+            faded = tl.where(largest == float("-inf"), 0.0, tl.exp(largest - base))
             value = _values(
-                values, value_scales, page, j % PAGE_SIZE, j < end, HEAD_SIZE, PAGE_SIZE, INT8,
-                BLOCK_D
-            )  # fmt: skip
+                values, value_scales, page, offset, j < end, HEAD_SIZE, PAGE_SIZE, INT8, BLOCK_D
+            )
             is_finite = value - value == 0  # zero times what is not finite would reach all rows
             broken = tl.min(tl.where(is_finite, 1, 0), axis=1) == 0
             value = tl.where(is_finite, value, 0.0)
@@ -114,14 +118,17 @@ def attend(
                 weights, value, gathered * faded[:, None], input_precision="ieee"
             )
             hit = tl.max(tl.where(seen & broken[None, :], 1, 0), axis=1) > 0
-            total = tl.where(hit, NAN, total)
+            total = tl.where(hit, float("nan"), total)
             largest = now
     if KEYS_A_PART > 0:
         place = place * tl.num_programs(2) + part
+        num_keys = tl.load(past + owner, mask=in_use, other=0)
+        num_keys += tl.load(num_new + owner, mask=in_use, other=0)
+        in_use = in_use & (part * KEYS_A_PART < num_keys)  # `join_parts` reads no others
         tl.store(highest + place, largest, mask=in_use)
         tl.store(totals + place, total, mask=in_use)
     else:
-        gathered = tl.div_rn(gathered, tl.broadcast_to(total[:, None], (BLOCK_Q, BLOCK_D)))
+        gathered = tl.div_rn(gathered, total[:, None])
     tl.store(
         out + place[:, None] * HEAD_SIZE + d[None, :],
         gathered,
@@ -178,28 +185,41 @@ def _values(
     return value
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_parts"])
 def join_parts(
-    parts, highest, totals, out, num_parts, HEAD_SIZE: tl.constexpr, BLOCK_D: tl.constexpr
+    parts,
+    highest,
+    totals,
+    sequences,
+    past,
+    num_new,
+    out,
+    num_parts,
+    HEAD_SIZE: tl.constexpr,
+    KEYS_A_PART: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):
     """Program (m, h): what row m and head h gathered in all parts, in the order of the keys.
 
     parts (M, H, P, D), highest and totals (M, H, P), out (M, H, D), all float32. A part without a
     key that the row sees has the total 0 and changes no bit.
     """
-    place = tl.program_id(0).to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
+    row = tl.program_id(0)
+    place = row.to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
+    owner = tl.load(sequences + row)
+    num_keys = tl.load(past + owner) + tl.load(num_new + owner)
     d = tl.arange(0, BLOCK_D)
     inside = d < HEAD_SIZE
     at = place * num_parts
     largest, total = tl.load(highest + at), tl.load(totals + at)
     gathered = tl.load(parts + at * HEAD_SIZE + d, mask=inside, other=0.0)
-    for part in range(1, num_parts):
+    for part in range(1, tl.cdiv(num_keys, KEYS_A_PART)):
         at = place * num_parts + part
         theirs = tl.load(highest + at)
         now = tl.maximum(largest, theirs)
-        base = tl.where(now == MINUS_INFINITY, 0.0, now)
-        mine_faded = tl.where(largest == MINUS_INFINITY, 0.0, tl.exp(largest - base))
-        theirs_faded = tl.where(theirs == MINUS_INFINITY, 0.0, tl.exp(theirs - base))
+        base = tl.where(now == float("-inf"), 0.0, now)
+        mine_faded = tl.where(largest == float("-inf"), 0.0, tl.exp(largest - base))
+        theirs_faded = tl.where(theirs == float("-inf"), 0.0, tl.exp(theirs - base))
         part_total = tl.load(totals + at)
         value = tl.load(parts + at * HEAD_SIZE + d, mask=inside, other=0.0)
         # A NaN in a total must show, also where its part has no other weight.

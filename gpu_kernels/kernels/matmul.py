@@ -7,7 +7,7 @@ NO_SUB_SCALES, SUB_SCALES, NIBBLES = range(3)  # how a format's sub-scales are s
 _NO_SUB_SCALES, _NIBBLES = tl.constexpr(NO_SUB_SCALES), tl.constexpr(NIBBLES)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "first_column"])
 def multiply_planes(
     quants,
     scales,
@@ -41,7 +41,7 @@ def multiply_planes(
     BLOCK_N: tl.constexpr,
     UNROLL: tl.constexpr,
 ):
-    """Program (i, j): rows j BLOCK_M .. of x by rows i BLOCK_N .. of the weight.
+    """Program (i, j): rows i BLOCK_M .. of x by rows j BLOCK_N .. of the weight.
 
     quants, scales, sums : see `pack_rows`
     low .. sub_minimums  : see `slipstream.gpu_kernels.word_planes`
@@ -50,8 +50,8 @@ def multiply_planes(
     Sums of 32 products (16 where HALVES is 2) are exact integers, and are added in the order of the
     columns: a row's bits do not depend on how many rows there are, nor on the blocks.
     """
-    n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
-    m = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
+    m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     in_weight, in_x = n < weight_rows, m < num_rows
     panel, lane = (n // 16).to(tl.int64), n % 16
     num_blocks = columns // 32
@@ -124,7 +124,7 @@ def _scale(scales, place, in_weight, BFLOAT16: tl.constexpr):
     return tl.load(scales + place, mask=in_weight, other=0.0).to(tl.float32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "first_column"])
 def multiply_floats(
     x,
     weight,
@@ -142,14 +142,14 @@ def multiply_floats(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """Program (i, j): rows j BLOCK_M .. of x by rows i BLOCK_N .. of the weight, in float32.
+    """Program (i, j): rows i BLOCK_M .. of x by rows j BLOCK_N .. of the weight, in float32.
 
     x      : (M, C) float32
     weight : (N, C) float32, float16, or int16: the bits of bfloat16
     out    : as in `multiply_planes`
     """
-    n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
-    m = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
+    m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     in_weight, in_x = n < weight_rows, m < num_rows
     x_row, weight_row = m.to(tl.int64) * columns, n.to(tl.int64) * columns
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)

@@ -3,8 +3,6 @@
 import triton
 import triton.language as tl
 
-from slipstream.gpu_kernels.kernels.infinity import MINUS_INFINITY
-
 
 @triton.jit
 def top_of_stretches(x, ids, values, columns, K: tl.constexpr, BLOCK: tl.constexpr):
@@ -15,16 +13,16 @@ def top_of_stretches(x, ids, values, columns, K: tl.constexpr, BLOCK: tl.constex
     """
     row, stretch = tl.program_id(0).to(tl.int64), tl.program_id(1)
     at = stretch * BLOCK + tl.arange(0, BLOCK)
-    value = tl.load(x + row * columns + at, mask=at < columns, other=MINUS_INFINITY)
-    value = tl.where(value == value, value, MINUS_INFINITY)  # NaN is never among them
+    value = tl.load(x + row * columns + at, mask=at < columns, other=float("-inf"))
+    value = tl.where(value == value, value, float("-inf"))  # NaN is never among them
     place = (row * tl.num_programs(1) + stretch) * K
     for i in range(K):
         best, where = tl.max(
             value, axis=0, return_indices=True, return_indices_tie_break_left=True
         )
         tl.store(values + place + i, best)
-        tl.store(ids + place + i, tl.where(best > MINUS_INFINITY, stretch * BLOCK + where, -1))
-        value = tl.where(at == stretch * BLOCK + where, MINUS_INFINITY, value)
+        tl.store(ids + place + i, tl.where(best > float("-inf"), stretch * BLOCK + where, -1))
+        value = tl.where(at == stretch * BLOCK + where, float("-inf"), value)
 
 
 @triton.jit
@@ -38,12 +36,12 @@ def top_of_candidates(
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, BLOCK)
     inside = at < num_candidates
-    value = tl.load(values + row * num_candidates + at, mask=inside, other=MINUS_INFINITY)
+    value = tl.load(values + row * num_candidates + at, mask=inside, other=float("-inf"))
     for i in range(K):
         best, where = tl.max(
             value, axis=0, return_indices=True, return_indices_tie_break_left=True
         )
         chosen = tl.load(ids + row * num_candidates + where)
         tl.store(out + row * K + i, best)
-        tl.store(out_ids + row * K + i, tl.where(best > MINUS_INFINITY, chosen, -1))
-        value = tl.where(at == where, MINUS_INFINITY, value)
+        tl.store(out_ids + row * K + i, tl.where(best > float("-inf"), chosen, -1))
+        value = tl.where(at == where, float("-inf"), value)

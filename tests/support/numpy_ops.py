@@ -44,12 +44,16 @@ def top_k(x: np.ndarray, k: int, *, ids: np.ndarray, out: np.ndarray) -> None:
 
 def _run(op: Callable[..., Any], *given: Any, out: np.ndarray, **named: Any) -> np.ndarray:
     """Call an op with all arrays on the device, and bring back what it may have written."""
-    moved = [_moved(each) for each in given]
-    named_moved = {name: _moved(each) for name, each in named.items()}
     written = _moved(out)
+    moved = [written if each is out else _moved(each) for each in given]  # in place too
+    named_moved = {name: _moved(each) for name, each in named.items()}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # NumPy's, which computes for the interpreter
-        op(*moved, out=written, **named_moved)
+        warnings.simplefilter("ignore", RuntimeWarning)  # of NumPy, where Triton interprets
+        result = op(*moved, out=written, **named_moved)
+    assert result is None or result is written
+    for before, after in zip(given, moved, strict=True):
+        if isinstance(before, np.ndarray) and before is not out:
+            np.testing.assert_array_equal(gpu_kernels.to_host(after), before)  # inputs stay
     out[...] = gpu_kernels.to_host(written)
     if "ids" in named:
         named["ids"][...] = gpu_kernels.to_host(named_moved["ids"])

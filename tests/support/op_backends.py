@@ -19,14 +19,24 @@ OTHER_BACKENDS = (*CPU_BACKENDS, pytest.param("triton", marks=pytest.mark.gpu))
 
 def load_ops(name: str) -> ModuleType:
     """The ops of a backend; skips the test, saying why, where it can't be imported."""
+    if name == "triton":
+        return _gpu_ops()
     try:
-        if name == "triton":
-            from support import numpy_ops
-
-            return numpy_ops
         return load_backend(name).ops
-    except (ImportError, OptionError) as error:
+    except OptionError as error:
         pytest.skip(str(error))
+
+
+def _gpu_ops() -> ModuleType:
+    for package in ("torch", "triton"):
+        pytest.importorskip(package, reason=f"{package} is not installed: it is in slipstream[gpu]")
+    from slipstream.gpu_kernels.device import NoDeviceError
+
+    try:
+        from support import numpy_ops
+    except NoDeviceError as error:
+        pytest.skip(str(error))
+    return numpy_ops
 
 
 def few_if_interpreted(backend: str, cases: Sequence[T], few: Sequence[T]) -> Sequence[T]:

@@ -1,0 +1,87 @@
+"""Each preset machine gets a plan, and the better machines the faster ones."""
+
+from dataclasses import replace
+
+import pytest
+
+from slipstream.offload.errors import PlanOptionError
+from slipstream.offload.machine_presets import PRESETS, machine_preset
+from slipstream.offload.model_parts import LayerPart, ModelParts
+from slipstream.offload.placement_plan import PlacementPlan
+from slipstream.offload.placement_planner import PlacementOptions, plan_placement
+
+MB = 10**6
+WITH_GPU = ("gtx-1650", "rtx-2060", "rtx-3050-pcie3-x8")
+
+
+def equal_layers(
+    num_layers: int, layer_bytes: int, *, head_bytes: int, hidden_size: int, multiply_adds: int
+) -> ModelParts:
+    layer = LayerPart(
+        weight_bytes=layer_bytes, multiply_adds=multiply_adds, kv_bytes_per_token=1024
+    )
+    return ModelParts(
+        layers=(layer,) * num_layers,
+        head_bytes=head_bytes,
+        hidden_size=hidden_size,
+        vocab_size=151_936,
+        workspace_bytes=150 * MB,
+        trained_context=32_768,
+    )
+
+
+# About Qwen2.5 with 1.5, 0.5 and 7 thousand million weights, quantised to Q4_K_M.
+SMALL = equal_layers(28, 35 * MB, head_bytes=200 * MB, hidden_size=1536, multiply_adds=47 * MB)
+DRAFT = equal_layers(24, 11 * MB, head_bytes=140 * MB, hidden_size=896, multiply_adds=15 * MB)
+LARGE = equal_layers(28, 155 * MB, head_bytes=450 * MB, hidden_size=3584, multiply_adds=233 * MB)
+
+
+def plan(name: str, parts: ModelParts = SMALL, draft: ModelParts | None = DRAFT) -> PlacementPlan:
+    return plan_placement(parts, draft, machine_preset(name), PlacementOptions(context=4096))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("parts", [SMALL, LARGE])
+def test_each_preset_gets_a_plan_within_its_memory(name: str, parts: ModelParts) -> None:
+    made = plan(name, parts)
+    costs = machine_preset(name)
+    assert made.chosen.vram_bytes <= costs.vram_bytes
+    assert made.chosen.ram_bytes <= costs.ram_bytes
+    assert made.placement.uses_gpu == (costs.gpu is not None)
+    assert "decode" in str(made)
+
+
+@pytest.mark.parametrize("name", WITH_GPU)
+def test_a_gpu_is_worth_having(name: str) -> None:
+    without = replace(machine_preset(name), gpu=None, link=None, vram_bytes=0)
+    on_cpu = plan_placement(SMALL, DRAFT, without, PlacementOptions(context=4096))
+    assert plan(name).chosen.workload_s < on_cpu.chosen.workload_s
+    assert plan(name).chosen.prefill_s < on_cpu.chosen.prefill_s
+
+
+def test_machines_in_the_order_of_their_speed() -> None:
+    seconds = {name: plan(name).chosen.workload_s for name in PRESETS}
+    assert min(seconds, key=seconds.__getitem__) == "rtx-2060"
+    assert max(seconds[name] for name in WITH_GPU) < seconds["laptop-igpu"]
+    assert seconds["cpu-only"] < seconds["laptop-igpu"]
+
+
+def test_a_large_model_is_split_on_a_small_gpu() -> None:
+    layers = {name: plan(name, LARGE, None).placement.num_gpu_layers for name in WITH_GPU}
+    assert 0 < layers["gtx-1650"] < 28
+    assert layers["gtx-1650"] < layers["rtx-2060"]
+    assert layers["rtx-3050-pcie3-x8"] == 28
+
+
+@pytest.mark.parametrize("name", ["laptop-igpu", "cpu-only"])
+def test_presets_without_a_gpu_stay_on_the_cpu(name: str) -> None:
+    assert plan(name, draft=None).chosen.vram_bytes == 0
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(PlanOptionError) as caught:
+        machine_preset("gtx-1050")
+    assert str(caught.value) == (
+        "No machine is called 'gtx-1050'; known are gtx-1650, rtx-2060, rtx-3050-pcie3-x8, "
+        "laptop-igpu, cpu-only."
+    )
