@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROMPT ?= Why is the sky blue? Answer in two sentences.
 MODELS ?= smollm2-135m
 
-.PHONY: setup run check test test-gpu bench docs clean
+.PHONY: setup run check test test-gpu test-interpreted bench docs clean
 
 run: $(VENV)/installed  ## install, fetch the default model, answer a prompt
 	$(BIN)/slipstream run --stats --temperature 0 "$(PROMPT)"
@@ -26,6 +26,9 @@ test: $(VENV)/installed-dev  ## the default tests: CPU only, minutes
 
 test-gpu: $(VENV)/installed-dev  ## the tests that need a CUDA GPU
 	$(BIN)/pytest -m gpu
+
+test-interpreted: $(VENV)/installed-dev  ## the same tests on the CPU, slowly, where torch and triton are installed
+	TRITON_INTERPRET=1 $(BIN)/pytest -m gpu
 
 bench: $(VENV)/installed  ## prefill and decode speed of pulled models
 	$(BIN)/slipstream bench $(MODELS)
