@@ -1,0 +1,57 @@
+"""What work costs on the devices of a machine, in seconds: reading, computing, copying.
+
+The figures are measured ones, or those of a machine that is only imagined (`machine_presets`).
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCosts:
+    """How fast a CPU or a GPU goes through the matrices of a layer."""
+
+    read_gb_per_s: float  # of its own memory; the limit of steps of few rows
+    multiply_adds_per_s: float  # the limit of steps of many rows
+    layer_overhead_s: float  # for each layer, whatever its size: launches, threads that wait
+
+    def matrix_seconds(self, num_bytes: int, multiply_adds_a_row: int, rows: int) -> float:
+        """Seconds in which the matrices of one layer, or the head, are applied to `rows` rows.
+
+        max(bytes / bandwidth, rows * multiply-adds a row / rate) + overhead
+        """
+        read_s = num_bytes / (self.read_gb_per_s * 1e9)
+        compute_s = rows * multiply_adds_a_row / self.multiply_adds_per_s
+        return max(read_s, compute_s) + self.layer_overhead_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkCosts:
+    """The way between CPU and GPU, as fast in both directions."""
+
+    gb_per_s: float
+    latency_s: float  # of one copy, and of waiting for what is copied
+
+    def seconds(self, num_bytes: int) -> float:
+        """Seconds of one copy: latency + bytes / bandwidth."""
+        return self.latency_s + num_bytes / (self.gb_per_s * 1e9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineCosts:
+    """A CPU, and a GPU behind a link where there is one.
+
+    Raises ValueError when some of GPU, link and VRAM are given and others are not.
+    """
+
+    cpu: DeviceCosts
+    gpu: DeviceCosts | None = None
+    link: LinkCosts | None = None
+    ram_bytes: int  # that a plan may fill: available, and not left to other programs
+    vram_bytes: int = 0  # that the GPU has; plans leave a margin of it free
+
+    def __post_init__(self) -> None:
+        if len({self.gpu is None, self.link is None, self.vram_bytes == 0}) > 1:
+            raise ValueError(
+                f"a GPU needs a link and VRAM, and these need a GPU; got gpu={self.gpu}, "
+                f"link={self.link}, vram_bytes={self.vram_bytes}"
+            )

@@ -1,0 +1,76 @@
+"""What of a model lives on a GPU, what that costs, and why, as a table that people read."""
+
+from dataclasses import dataclass
+
+from slipstream.offload.placement import Placement
+from slipstream.offload.step_times import PREFILL_TOKENS
+from slipstream.offload.table import aligned
+from slipstream.offload.units import format_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedModel:
+    """A placement with its exact bytes and predicted times."""
+
+    placement: Placement
+    vram_bytes: int  # the margin included
+    ram_bytes: int
+    prefill_s: float  # of 512 tokens of a prompt, by the draft too where one is used
+    decode_s: float  # of one token, without a draft
+    s_per_token: float  # of the answer, with the draft where one is used
+    workload_s: float  # of the whole prompt and answer that the options expect
+
+    def cells(self, num_layers: int) -> list[str]:
+        """The figures as a column of the plan's table."""
+        placement = self.placement
+        draft = "none" if placement.draft_device is None else placement.draft_device.upper()
+        return [
+            f"{placement.num_gpu_layers} of {num_layers}{_which(placement)}",
+            "GPU" if placement.head_on_gpu else "CPU",
+            draft,
+            format_bytes(self.vram_bytes),
+            format_bytes(self.ram_bytes),
+            f"{PREFILL_TOKENS / self.prefill_s:.0f} tok/s",
+            f"{1 / self.s_per_token:.1f} tok/s, {1e3 * self.s_per_token:.1f} ms a token",
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementPlan:
+    """The placement taken, of all that fit. Made by `placement_planner.plan_placement`."""
+
+    chosen: PlacedModel
+    runner_up: PlacedModel | None  # the fastest that has the head or the draft elsewhere
+    num_layers: int
+    vram_limit_bytes: int
+    ram_limit_bytes: int
+    why: tuple[str, ...]  # sentences: what each thing on the GPU brings, or why it is empty
+
+    @property
+    def placement(self) -> Placement:
+        """What lies where."""
+        return self.chosen.placement
+
+    def __str__(self) -> str:
+        """A table of the plan beside the runner-up, and the reasons under it."""
+        names = [
+            "",
+            "layers on the GPU",
+            "head",
+            "draft",
+            f"VRAM, at most {format_bytes(self.vram_limit_bytes)}",
+            f"RAM, at most {format_bytes(self.ram_limit_bytes)}",
+            "prefill",
+            "decode",
+        ]
+        columns = [names, ["plan", *self.chosen.cells(self.num_layers)]]
+        if self.runner_up is not None:
+            columns.append(["runner-up", *self.runner_up.cells(self.num_layers)])
+        rows = list(zip(*columns, strict=True))
+        return "\n".join([*aligned(rows), *self.why])
+
+
+def _which(placement: Placement) -> str:
+    """The layers of the window, from 0 on, if it has any."""
+    last_layer = placement.end_layer - 1
+    return f": {placement.first_layer} to {last_layer}" if placement.num_gpu_layers else ""
