@@ -56,15 +56,7 @@ def attend(
     row = tile * ROWS + i // GROUP
     in_use = (i < ROWS * GROUP) & (row < num_rows)
     place = row.to(tl.int64) * num_heads + head * GROUP + i % GROUP
-    query = tl.load(
-        q + place[:, None] * HEAD_SIZE + d[None, :],
-        mask=in_use[:, None] & (d < HEAD_SIZE)[None, :],
-        other=0.0,
-    )
-    query *= scale
-    if INT8:  # as the CPU's kernels do, so that the devices agree
-        quants, steps = rounded_to_int8(tl.reshape(query, (BLOCK_Q * (BLOCK_D // 32), 32)))
-        query = tl.reshape(quants * steps[:, None], (BLOCK_Q, BLOCK_D))
+    query = _queries(q, place, in_use, scale, HEAD_SIZE, INT8, BLOCK_Q, BLOCK_D)
     owner = tl.load(sequences + row, mask=in_use, other=-1)
     since = tl.load(first_key + row, mask=in_use, other=0)
     largest = tl.full((BLOCK_Q,), float("-inf"), tl.float32)
@@ -80,27 +72,12 @@ def attend(
         start = tl.maximum(start, unseen // BLOCK_KEYS * BLOCK_KEYS)
         for first in range(start, end, BLOCK_KEYS):
             j = first + tl.arange(0, BLOCK_KEYS)
+            inside = j < end
             table = page_tables + s * most_pages
-            if PAGE_SIZE % BLOCK_KEYS == 0:  # one page, whose keys are then seen to be neighbours
-                page = tl.load(table + first // PAGE_SIZE).to(tl.int64) * num_kv_heads + head
-                page = page + tl.zeros((BLOCK_KEYS,), tl.int64)
-                offset = first % PAGE_SIZE + tl.arange(0, BLOCK_KEYS)
-            else:
-                page = tl.load(table + j // PAGE_SIZE, mask=j < end, other=0).to(tl.int64)
-                page = page * num_kv_heads + head
-                offset = j % PAGE_SIZE
-            new = j - committed
-            is_new = (new >= 0) & (j < end)
-            allowed = tl.load(
-                mask + row[:, None] * most_new + new[None, :],
-                mask=in_use[:, None] & is_new[None, :],
-                other=0,
-            )
-            seen = tl.where(is_new[None, :], allowed != 0, j[None, :] >= since[:, None])
-            seen = seen & (owner == s)[:, None] & (j < end)[None, :]
-            key = _keys(
-                keys, key_scales, page, offset, j < end, HEAD_SIZE, PAGE_SIZE, INT8, BLOCK_D
-            )
+            page, offset = _places(table, first, inside, PAGE_SIZE, BLOCK_KEYS)
+            page = page * num_kv_heads + head
+            seen = _seen(mask + row * most_new, j, inside, committed, since, in_use & (owner == s))
+            key = _keys(keys, key_scales, page, offset, inside, HEAD_SIZE, PAGE_SIZE, INT8, BLOCK_D)
             scores = tl.dot(query, key, input_precision="ieee")
             scores = tl.where(seen, scores, float("-inf"))
             now = tl.maximum(largest, tl.max(scores, axis=1))
@@ -108,7 +85,7 @@ def attend(
             weights = tl.exp(scores - base[:, None])
             faded = tl.where(largest == float("-inf"), 0.0, tl.exp(largest - base))
             value = _values(
-                values, value_scales, page, offset, j < end, HEAD_SIZE, PAGE_SIZE, INT8, BLOCK_D
+                values, value_scales, page, offset, inside, HEAD_SIZE, PAGE_SIZE, INT8, BLOCK_D
             )
             is_finite = value - value == 0  # zero times what is not finite would reach all rows
             broken = tl.min(tl.where(is_finite, 1, 0), axis=1) == 0
@@ -134,6 +111,52 @@ def attend(
         gathered,
         mask=in_use[:, None] & (d < HEAD_SIZE)[None, :],
     )
+
+
+@triton.jit
+def _queries(
+    q,
+    place,
+    in_use,
+    scale,
+    HEAD_SIZE: tl.constexpr,
+    INT8: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """Queries (BLOCK_Q, BLOCK_D) float32 times `scale`; zeros past the head's dimensions."""
+    d = tl.arange(0, BLOCK_D)
+    wanted = in_use[:, None] & (d < HEAD_SIZE)[None, :]
+    query = scale * tl.load(q + place[:, None] * HEAD_SIZE + d[None, :], mask=wanted, other=0.0)
+    if INT8:  # as the CPU's kernels do, so that the devices agree
+        quants, steps = rounded_to_int8(tl.reshape(query, (BLOCK_Q * (BLOCK_D // 32), 32)))
+        query = tl.reshape(quants * steps[:, None], (BLOCK_Q, BLOCK_D))
+    return query
+
+
+@triton.jit
+def _places(table, first, inside, PAGE_SIZE: tl.constexpr, BLOCK_KEYS: tl.constexpr):
+    """Pages (BLOCK_KEYS,) int64 and places in them, of the keys from `first` on."""
+    key = tl.arange(0, BLOCK_KEYS)
+    if PAGE_SIZE % BLOCK_KEYS == 0:  # one page, so that keys are known to be neighbours
+        page = tl.load(table + first // PAGE_SIZE).to(tl.int64) + tl.zeros((BLOCK_KEYS,), tl.int64)
+        offset = first % PAGE_SIZE + key
+    else:
+        page = tl.load(table + (first + key) // PAGE_SIZE, mask=inside, other=0).to(tl.int64)
+        offset = (first + key) % PAGE_SIZE
+    return page, offset
+
+
+@triton.jit
+def _seen(mask_rows, j, inside, committed, since, in_use):
+    """Which of the keys j each row sees, (BLOCK_Q, BLOCK_KEYS); see `Visibility`."""
+    new = j - committed
+    is_new = (new >= 0) & inside
+    allowed = tl.load(
+        mask_rows[:, None] + new[None, :], mask=in_use[:, None] & is_new[None, :], other=0
+    )
+    seen = tl.where(is_new[None, :], allowed != 0, j[None, :] >= since[:, None])
+    return seen & in_use[:, None] & inside[None, :]
 
 
 @triton.jit
