@@ -24,7 +24,12 @@ from slipstream import gpu_kernels
 from slipstream.cpu_kernels import QuantType
 from support.random_blocks import random_rows
 
-SHAPES = {"qkv": (12288, 4096), "output": (4096, 4096), "gate_up": (22016, 4096), "down": (4096, 11008)}
+SHAPES = {
+    "qkv": (12288, 4096),
+    "output": (4096, 4096),
+    "gate_up": (22016, 4096),
+    "down": (4096, 11008),
+}
 QUANT_TYPES = (QuantType.Q4_K, QuantType.Q6_K, QuantType.Q8_0, QuantType.F16)
 ROWS = (1, 4, 8, 16, 64, 512)
 RUNS = 20

@@ -1,8 +1,9 @@
 """The ops as Triton kernels over torch tensors: quantised weights stay quantised in GPU memory.
 
 Names and signatures are those of `slipstream.cpu_kernels.reference`, with tensors on
-`compute_device()` where it has arrays, also within `RmsNorm` and `Visibility`, and `KVPages` of this
-package. With TRITON_INTERPRET=1 in the environment the kernels run on the CPU, slowly, for tests.
+`compute_device()` where it has arrays, also within `RmsNorm` and `Visibility`, and `KVPages` of
+this package. With TRITON_INTERPRET=1 in the environment the kernels run on the CPU, slowly, for
+tests.
 """
 
 from slipstream.cpu_kernels.reference.dequantize import dequantize

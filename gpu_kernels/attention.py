@@ -32,7 +32,9 @@ def attention(
     group = num_heads // pages.num_heads
     block_d = max(16, 32 if pages.quantised else 0, triton.next_power_of_2(size))
     block_keys = min(64, _TILE_NUMBERS // block_d)
-    queries = _FEW_QUERIES if num_rows <= _FEW_ROWS else min(_MANY_QUERIES, _TILE_NUMBERS // block_d)
+    queries = (
+        _FEW_QUERIES if num_rows <= _FEW_ROWS else min(_MANY_QUERIES, _TILE_NUMBERS // block_d)
+    )
     rows = max(1, queries // group)
     num_parts = triton.cdiv(visibility.page_tables.shape[1] * pages.page_size, _KEYS_A_PART)
     in_parts = num_rows <= _FEW_ROWS and num_parts > 1

@@ -100,7 +100,7 @@ class KVPages:
     @property
     def num_bytes(self) -> int:
         arrays = (self.keys, self.values, self.key_scales, self.value_scales)
-        return sum(array.nbytes for array in arrays if array is not None)
+        return sum(int(array.nbytes) for array in arrays if array is not None)
 
     def copy_pages(self, source: list[int], target: list[int]) -> None:
         """Copy whole pages."""

@@ -30,9 +30,7 @@ def to_host(tensor: torch.Tensor) -> np.ndarray:
     return host
 
 
-def expect_tensor(
-    name: str, got: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...]
-) -> None:
+def expect_tensor(name: str, got: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     """Raise ShapeError unless `got` is C-contiguous, of this dtype and shape, on the device."""
     device = compute_device()
     if got.device != device:

@@ -38,7 +38,7 @@ class FloatPart:
 
     @property
     def num_bytes(self) -> int:
-        return self.numbers.nbytes
+        return int(self.numbers.nbytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class QuantisedPart:
 
     @property
     def num_bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self.planes.tensors)
+        return sum(int(tensor.nbytes) for tensor in self.planes.tensors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,5 +180,3 @@ def _pack_rows(raw: np.ndarray, quant_type: QuantType) -> Planes:
         sub_scales=by_row(units.sub_scales),
         sub_minimums=by_row(units.sub_minimums),
     )
-
-

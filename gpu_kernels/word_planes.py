@@ -13,6 +13,7 @@ import torch
 
 from slipstream.cpu_kernels.compiled.panel_format import BLOCK_COLUMNS, PANEL_ROWS
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planes:
     """A quantised matrix of (rows, columns) in panels; `None` where a format has no such part.

@@ -53,7 +53,7 @@ def test_attention_refuses_what_it_would_misread(
         ("num_new", np.array([1], np.int32)),
     ],
 )
-@pytest.mark.parametrize("backend", ("reference", *CPU_BACKENDS))
+@pytest.mark.parametrize("backend", ["reference", *CPU_BACKENDS])
 def test_attention_refuses_places_out_of_reach(backend: str, name: str, value: np.ndarray) -> None:
     """Where the numbers lie in host memory; to look at a GPU's would be to wait for it."""
     attend_to(backend, name, value)
@@ -90,7 +90,7 @@ def test_rotate_and_store_refuses_what_it_would_misread(
     ("name", "value"),
     [("page_ids", np.array([0, 3], np.int32)), ("offsets", np.array([0, 16], np.int32))],
 )
-@pytest.mark.parametrize("backend", ("reference", *CPU_BACKENDS))
+@pytest.mark.parametrize("backend", ["reference", *CPU_BACKENDS])
 def test_rotate_and_store_refuses_places_out_of_reach(
     backend: str, name: str, value: np.ndarray
 ) -> None:

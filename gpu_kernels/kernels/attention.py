@@ -91,9 +91,7 @@ def attend(
             broken = tl.min(tl.where(is_finite, 1, 0), axis=1) == 0
             value = tl.where(is_finite, value, 0.0)
             total = total * faded + tl.sum(weights, axis=1)
-            gathered = tl.dot(
-                weights, value, gathered * faded[:, None], input_precision="ieee"
-            )
+            gathered = tl.dot(weights, value, gathered * faded[:, None], input_precision="ieee")
             hit = tl.max(tl.where(seen & broken[None, :], 1, 0), axis=1) > 0
             total = tl.where(hit, float("nan"), total)
             largest = now

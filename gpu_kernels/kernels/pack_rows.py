@@ -52,9 +52,7 @@ def pack_rows(
         tl.store(made + row * columns + at, value, mask=inside)
     if QUANTISED:
         blocks, scale = rounded_to_int8(tl.reshape(value, (BLOCK // 32, 32)))
-        tl.store(
-            quants + row * columns + at, tl.reshape(blocks, (BLOCK,)).to(tl.int8), mask=inside
-        )
+        tl.store(quants + row * columns + at, tl.reshape(blocks, (BLOCK,)).to(tl.int8), mask=inside)
         block = tl.program_id(1) * (BLOCK // 32) + tl.arange(0, BLOCK // 32)
         in_row = block < columns // 32
         tl.store(scales + row * (columns // 32) + block, scale, mask=in_row)

@@ -58,9 +58,7 @@ def rotate_and_store(
             )  # fmt: skip
             place = page * num_kv_heads + head - num_heads
             if INT8:
-                _store_key_int8(
-                    value, keys, key_scales, place, offset, page_size, HEAD_SIZE, BLOCK
-                )
+                _store_key_int8(value, keys, key_scales, place, offset, page_size, HEAD_SIZE, BLOCK)
             else:
                 at = (place * HEAD_SIZE + d) * page_size + offset
                 tl.store(keys + at, value.to(tl.float16), mask=inside)
@@ -130,9 +128,7 @@ def _store_key_int8(
 
 
 @triton.jit
-def _store_value_int8(
-    value, values, scales, place, HEAD_SIZE: tl.constexpr, BLOCK: tl.constexpr
-):
+def _store_value_int8(value, values, scales, place, HEAD_SIZE: tl.constexpr, BLOCK: tl.constexpr):
     quants, scale = rounded_to_int8(tl.reshape(value, (BLOCK // 32, 32)))
     d, block = tl.arange(0, BLOCK), tl.arange(0, BLOCK // 32)
     at = place * HEAD_SIZE + d

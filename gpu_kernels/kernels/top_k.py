@@ -17,9 +17,7 @@ def top_of_stretches(x, ids, values, columns, K: tl.constexpr, BLOCK: tl.constex
     value = tl.where(value == value, value, float("-inf"))  # NaN is never among them
     place = (row * tl.num_programs(1) + stretch) * K
     for i in range(K):
-        best, where = tl.max(
-            value, axis=0, return_indices=True, return_indices_tie_break_left=True
-        )
+        best, where = tl.max(value, axis=0, return_indices=True, return_indices_tie_break_left=True)
         tl.store(values + place + i, best)
         tl.store(ids + place + i, tl.where(best > float("-inf"), stretch * BLOCK + where, -1))
         value = tl.where(at == stretch * BLOCK + where, float("-inf"), value)
@@ -38,9 +36,7 @@ def top_of_candidates(
     inside = at < num_candidates
     value = tl.load(values + row * num_candidates + at, mask=inside, other=float("-inf"))
     for i in range(K):
-        best, where = tl.max(
-            value, axis=0, return_indices=True, return_indices_tie_break_left=True
-        )
+        best, where = tl.max(value, axis=0, return_indices=True, return_indices_tie_break_left=True)
         chosen = tl.load(ids + row * num_candidates + where)
         tl.store(out + row * K + i, best)
         tl.store(out_ids + row * K + i, tl.where(best > float("-inf"), chosen, -1))

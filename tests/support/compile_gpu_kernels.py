@@ -31,7 +31,7 @@ FEW, MANY = 3, 70  # rows of a step
 
 
 def import_gpu_kernels() -> ModuleType:
-    """The package, as if a GPU were here; its tensors in host memory, its kernels not interpreted."""
+    """The package, as if a GPU were here; its tensors in host memory, its kernels compiled."""
     with (
         mock.patch.object(torch.version, "cuda", "0"),
         mock.patch.multiple(
