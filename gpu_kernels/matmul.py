@@ -151,7 +151,7 @@ def _multiply_planes(
         ACCUMULATE=accumulate,
         BLOCK_M=block_m,
         BLOCK_N=block_n,
-        UNROLL=_unrolled(columns // 32),
+        UNROLL=_unrolled(columns // 32, num_rows),
         num_warps=num_warps,
         **EXACT,
     )
@@ -197,6 +197,11 @@ def _tile(num_rows: int) -> tuple[int, int, int]:
     return (32, 64, 4) if num_rows <= 2 * _FEW_ROWS else (64, 64, 4)
 
 
-def _unrolled(num_blocks: int) -> int:
-    """Blocks of columns between two turns of the kernel's loop: 8, 4, 2 or 1, a divisor of all."""
-    return next(count for count in (8, 4, 2, 1) if num_blocks % count == 0)
+def _unrolled(num_blocks: int, num_rows: int) -> int:
+    """Blocks of columns between two turns of the kernel's loop, a divisor of all.
+
+    More of them let more reads wait together; with many rows they would not fit in registers.
+    """
+    if num_rows > _FEW_ROWS:
+        return 1
+    return next(count for count in (4, 2, 1) if num_blocks % count == 0)
