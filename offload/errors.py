@@ -1,7 +1,7 @@
 """Errors of planning: what was asked for can't be done on this machine.
 
 PlanError
-├── PlanOptionError   a thread count or context that the machine or the model can't have
+├── PlanOptionError   a number or a name that the machine or the model can't have
 └── PlanMemoryError   the model, with the context asked for, does not fit in memory
 
 The runtime turns these into the errors that users meet (`slipstream.runtime.errors`).
@@ -13,7 +13,7 @@ class PlanError(Exception):
 
 
 class PlanOptionError(PlanError, ValueError):
-    """A requested thread count or context is outside what the machine or the model allows."""
+    """What was asked for is outside what the machine or the model allows."""
 
 
 class PlanMemoryError(PlanError, MemoryError):
