@@ -3,10 +3,11 @@
 import importlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 from slipstream.runtime.errors import OptionError
 
@@ -14,6 +15,7 @@ from slipstream.runtime.errors import OptionError
 BACKENDS = {
     "numba": "slipstream.cpu_kernels.compiled",
     "reference": "slipstream.cpu_kernels.reference",
+    "triton": "slipstream.gpu_kernels",
 }
 
 _COMPUTE_LOCKS: dict[str, threading.Lock] = {}  # by device
@@ -32,6 +34,19 @@ class Backend:
     device: str
     ops: ModuleType
     reason: str
+
+    def of_layer(self, layer_id: int) -> "Backend":
+        """Itself: one backend computes all layers. `LayerDevices` shares them out."""
+        return self
+
+    @property
+    def of_head(self) -> "Backend":
+        return self
+
+    @property
+    def capture(self) -> Callable[..., Any] | None:
+        """What collects ops and runs them together, where the backend can."""
+        return getattr(self.ops, "capture", None)
 
     @contextmanager
     def computing(self, num_threads: int) -> Iterator[None]:

@@ -3,6 +3,8 @@
 Every other backend has the same names and signatures and is tested against this one.
 """
 
+from slipstream.cpu_kernels.host_arrays import empty, from_host, to_host
+from slipstream.cpu_kernels.kv_pages import KVPages
 from slipstream.cpu_kernels.reference.attention import attention
 from slipstream.cpu_kernels.reference.dequantize import dequantize
 from slipstream.cpu_kernels.reference.matmul import matmul
@@ -16,9 +18,12 @@ DEVICE = "cpu"  # that computes these ops
 
 __all__ = [
     "DEVICE",
+    "KVPages",
     "Weight",
     "attention",
     "dequantize",
+    "empty",
+    "from_host",
     "matmul",
     "pack_weight",
     "prepare",
@@ -26,6 +31,7 @@ __all__ = [
     "rotate_and_store",
     "set_num_threads",
     "stack_weights",
+    "to_host",
     "top_k",
     "weight_bytes",
 ]

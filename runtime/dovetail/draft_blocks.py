@@ -39,6 +39,7 @@ class DraftBlocks:
         x = step.given()
         scale = self.config.head_size**-0.5
         for layer_id, layer in enumerate(self._layers):
+            x = step.at_layer(layer_id, x)
             attention_norm, attention, feed_forward_norm, feed_forward = layer
             attended = attention.attend(
                 step, x, attention_norm, self._rope, scale=scale, window=self._window

@@ -2,22 +2,24 @@
 
 import threading
 
-from slipstream.runtime.backends import Backend
 from slipstream.runtime.engine.inbox import Inbox
 from slipstream.runtime.engine.job import Job
 from slipstream.runtime.engine.step_loop import StepLoop
 from slipstream.runtime.errors import EngineError
 from slipstream.runtime.kv_cache import KVCache
-from slipstream.runtime.models import Model
+from slipstream.runtime.models import Devices, Model
 
 
 class Engine:
     """Runs jobs of any number of threads on one model, in one thread of its own."""
 
-    def __init__(self, model: Model, cache: KVCache, backend: Backend, *, threads: int) -> None:
-        """`cache` is the engine's alone; `threads` share the work of each step."""
+    def __init__(self, model: Model, cache: KVCache, devices: Devices, *, threads: int) -> None:
+        """`cache` is the engine's alone; `threads` share the work of each step.
+
+        devices : those that the model was loaded to
+        """
         self._inbox = Inbox()
-        loop = StepLoop(self._inbox, model, cache, backend, threads)
+        loop = StepLoop(self._inbox, model, cache, devices, threads)
         self._thread = threading.Thread(target=loop.run, name="slipstream-engine", daemon=True)
         self._thread.start()
 

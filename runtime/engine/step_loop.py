@@ -4,26 +4,25 @@ import time
 
 import numpy as np
 
-from slipstream.runtime.backends import Backend
 from slipstream.runtime.engine.inbox import Inbox
 from slipstream.runtime.engine.job import Job
 from slipstream.runtime.engine.prefix_cache import PrefixCache
 from slipstream.runtime.engine.scheduler import PrefillPace, ScheduledStep, schedule
 from slipstream.runtime.errors import EngineError
 from slipstream.runtime.kv_cache import CacheFullError, KVCache, pages_for
-from slipstream.runtime.models import Model, StepRunner
+from slipstream.runtime.models import Devices, Model, StepRunner
 
 
 class StepLoop:
     """What the engine's thread does. It alone holds the model, which goes when it ends."""
 
     def __init__(
-        self, inbox: Inbox, model: Model, cache: KVCache, backend: Backend, num_threads: int
+        self, inbox: Inbox, model: Model, cache: KVCache, devices: Devices, num_threads: int
     ) -> None:
         self._inbox = inbox
-        self._runner = StepRunner(model, cache, backend)
+        self._runner = StepRunner(model, cache, devices)
         self._cache = cache
-        self._backend = backend
+        self._devices = devices
         self._num_threads = num_threads
         self._prefixes = PrefixCache(cache)
         self._pace = PrefillPace()
@@ -75,7 +74,7 @@ class StepLoop:
 
     def _forward(self, step: ScheduledStep) -> np.ndarray:
         """Logits of the step's wanted rows; idle sequences make room for its keys and values."""
-        with self._backend.computing(self._num_threads):
+        with self._devices.computing(self._num_threads):
             while True:
                 start = time.perf_counter()
                 try:

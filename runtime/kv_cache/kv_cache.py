@@ -47,21 +47,24 @@ class KVCache:
         head_size: int,
         num_tokens: int,
         dtype: str = "float16",
+        page_types: Sequence[type[KVPages]] | None = None,
     ) -> None:
         """Room for `num_tokens` in all, as "float16" or "int8" (see `KVPages`).
+
+        page_types : of each layer, those of the device that computes it; None for the host's
 
         Memory is touched only as pages fill.
         """
         self.num_pages = pages_for(num_tokens)
         self._layers = [
-            KVPages.empty(
+            pages_type.empty(
                 num_pages=self.num_pages,
                 num_heads=num_kv_heads,
                 head_size=head_size,
                 page_size=PAGE_SIZE,
                 dtype=dtype,
             )
-            for _ in range(num_layers)
+            for pages_type in page_types or [KVPages] * num_layers
         ]
         self._free = list(range(self.num_pages - 1, -1, -1))
         self._sequences: dict[int, _Stored] = {}

@@ -69,6 +69,7 @@ class Gemma3:
         c = self.config
         x = step.embed(self._embedding, scale=math.sqrt(c.hidden_size))
         for layer_id, layer in enumerate(self._layers):
+            x = step.at_layer(layer_id, x)
             sees_all = (layer_id + 1) % GLOBAL_EVERY == 0
             attended = layer.attention.attend(
                 step,

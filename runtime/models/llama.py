@@ -50,6 +50,7 @@ class Llama:
         c = self.config
         x = step.embed(self._embedding)
         for layer_id, layer in enumerate(self._layers):
+            x = step.at_layer(layer_id, x)
             attention_norm, attention, feed_forward_norm, feed_forward = layer
             attended = attention.attend(
                 step, x, attention_norm, self._rope, scale=c.head_size**-0.5

@@ -5,12 +5,12 @@ from typing import Protocol
 
 import numpy as np
 
-from slipstream.runtime.backends import Backend
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.errors import UnsupportedError
 from slipstream.runtime.models.config import ModelConfig
 from slipstream.runtime.models.forward_pass import ForwardPass
 from slipstream.runtime.models.gemma3 import Gemma3
+from slipstream.runtime.models.layer_devices import Devices
 from slipstream.runtime.models.llama import Llama
 from slipstream.runtime.models.qwen2 import Qwen2
 from slipstream.runtime.models.qwen3 import Qwen3
@@ -18,7 +18,7 @@ from slipstream.runtime.models.weights import WeightLoader
 
 
 class Model(Protocol):
-    """A model whose weights are in a backend."""
+    """A model whose weights are on their devices."""
 
     config: ModelConfig
 
@@ -49,18 +49,18 @@ def read_model_config(file: ModelFile) -> ModelConfig:
 def load_model(
     file: ModelFile,
     config: ModelConfig,
-    backend: Backend,
+    devices: Devices,
     progress: Callable[[int, int], None] | None = None,
     *,
     head_rows: int | None = None,
 ) -> Model:
-    """Bring the weights of a file into a backend.
+    """Bring the weights of a file to the devices of its layers.
 
     progress  : told (tensors taken, tensors in the file)
     head_rows : give logits of so many tokens only, the first ones; None gives all
     Raises CheckpointError for missing or misshapen tensors, UnsupportedError for ones left over.
     """
-    weights = WeightLoader(file, backend, progress, head_rows)
+    weights = WeightLoader(file, devices, progress, head_rows)
     model = ARCHITECTURES[config.architecture](config, weights)
     weights.finish()
     return model

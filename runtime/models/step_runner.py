@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 
 from slipstream.cpu_kernels import RmsNorm
-from slipstream.runtime.backends import Backend
 from slipstream.runtime.kv_cache import KVCache
 from slipstream.runtime.models.forward_pass import ForwardPass
+from slipstream.runtime.models.layer_devices import Devices
 from slipstream.runtime.models.registry import Model
 from slipstream.runtime.models.step_inputs import StepInputs
-from slipstream.runtime.models.workspace import ROWS_AT_LEAST, Workspace
+from slipstream.runtime.models.workspace import ROWS_AT_LEAST, Workspaces
 from slipstream.runtime.step_batch import StepBatch
 
 _MOST_ROWS = ROWS_AT_LEAST  # of a step that is kept: in larger ones Python takes no large share
 _MOST_KEPT = 64  # shapes; a step of 180 ops takes some 0.1 MB
 
 _Shape = tuple[int, int, int]  # M, R, S: what the shapes of all inputs follow from
-_Last = tuple[np.ndarray, RmsNorm | None] | None  # rows that the head was given, and its norm
+_Last = tuple[Any, RmsNorm | None] | None  # rows that the head was given, and its norm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +35,14 @@ class _KeptStep:
 class StepRunner:
     """A model with its cache and buffers."""
 
-    def __init__(self, model: Model, cache: KVCache, backend: Backend) -> None:
+    def __init__(self, model: Model, cache: KVCache, devices: Devices) -> None:
+        """devices : those that the model was loaded to, and the cache's pages are on"""
         self._model = model
         self._cache = cache
-        self._backend = backend
-        self._workspace = Workspace()
-        self._capture = getattr(backend.ops, "capture", None)  # not every backend can
+        self._devices = devices
+        self._head_ops = devices.of_head.ops
+        self._workspaces = Workspaces()
+        self._capture = devices.capture
         self._kept: OrderedDict[_Shape, _KeptStep] = OrderedDict()
         self._last: _Last = None
 
@@ -63,10 +65,10 @@ class StepRunner:
             return known.logits
         logits: np.ndarray
         inputs = StepInputs(batch, placement)
-        step = ForwardPass(inputs, self._cache, self._backend, self._workspace)
+        step = ForwardPass(inputs, self._cache, self._devices, self._workspaces)
         if self._capture is None or inputs.wanted_span is None:
             # Rows that lie apart are copied, which must wait for the ops that compute them.
-            logits = self._model.forward(step)
+            logits = self._head_ops.to_host(self._model.forward(step))
             self._last = step.last
             return logits
         logits, program = self._capture(lambda: self._model.forward(step))
@@ -86,8 +88,8 @@ class StepRunner:
         """
         assert self._last is not None, "the model has no head, or no step was run"
         x, norm = self._last
-        if norm is None:
-            return x.copy()
-        out = np.empty_like(x)
-        self._backend.ops.rms_norm(x, norm, out=out)
-        return out
+        if norm is not None:
+            out = self._head_ops.empty(*x.shape)
+            x = self._head_ops.rms_norm(x, norm, out=out)
+        hidden: np.ndarray = np.array(self._head_ops.to_host(x))
+        return hidden

@@ -1,7 +1,9 @@
 """Takes tensors from a model file into a backend, checking that each is there and fits."""
 
+import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +12,9 @@ from slipstream.cpu_kernels import RmsNorm
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.checkpoint import Tensor
 from slipstream.runtime.errors import CheckpointError, UnsupportedError
+from slipstream.runtime.models.layer_devices import Devices
 
+_LAYER = re.compile(r"blk\.(\d+)\.")  # what the names of a layer's tensors begin with
 _DROP_EVERY_BYTES = 1 << 20  # of the file in memory beside its repacked copy
 
 
@@ -47,52 +51,55 @@ class WeightLoader:
     def __init__(
         self,
         file: TensorFile,
-        backend: Backend,
+        devices: Devices,
         progress: Callable[[int, int], None] | None = None,
         head_rows: int | None = None,
     ) -> None:
-        """head_rows : see `load_model`"""
+        """devices : each tensor goes to its layer's, what is of no layer to the head's
+
+        head_rows : see `load_model`
+        """
         self._file = file
         self._head_rows = head_rows
-        self._backend = backend
+        self._devices = devices
         self._progress = progress
         self._taken: set[str] = set()
         self._bytes_since_drop = 0
 
     def matrix(self, name: str, rows: int, columns: int) -> Any:
         """A packed weight of (rows, columns). Raises CheckpointError when missing or misshapen."""
-        return self._packed(self._take(name, (rows, columns)), columns)
+        return self._packed(name, self._take(name, (rows, columns)), columns)
 
     def head(self, name: str, rows: int, columns: int) -> Any:
         """As `matrix`, of the first `head_rows` rows where that was asked for."""
-        return self._packed(self._take(name, (rows, columns)), columns, self._head_rows)
+        return self._packed(name, self._take(name, (rows, columns)), columns, self._head_rows)
 
     def stacked(self, parts: Sequence[tuple[str, int]], columns: int) -> Any:
         """One packed weight of several matrices (name, rows), one above the other."""
         weights = [self.matrix(name, rows, columns) for name, rows in parts]
-        return self._backend.ops.stack_weights(weights)
+        return self._ops_of(parts[0][0]).stack_weights(weights)
 
     def embedding(self, name: str, rows: int, columns: int) -> Embedding:
         """A token embedding; its rows stay in the file."""
-        return Embedding(self._take(name, (rows, columns)), self._backend)
+        return Embedding(self._take(name, (rows, columns)), self._devices.of_head)
 
     def vector(self, name: str, size: int) -> np.ndarray:
-        """A float32 vector of `size`."""
+        """A float32 vector of `size`, in the host's memory."""
         tensor = self._take(name, (size,))
-        values: np.ndarray = self._backend.ops.dequantize(
+        values: np.ndarray = self._ops_of(name).dequantize(
             tensor.data, tensor.quant_type, np.float32
         )
         return np.ascontiguousarray(values.reshape(size))
 
     def norm(self, name: str, size: int, eps: float) -> RmsNorm:
         """The norm whose weights are the vector `name`."""
-        return RmsNorm(weight=self.vector(name, size), eps=eps)
+        return RmsNorm(weight=self._ops_of(name).from_host(self.vector(name, size)), eps=eps)
 
     def optional_norm(self, name: str, size: int, eps: float) -> RmsNorm | None:
         """A norm that some files of this architecture have."""
         return self.norm(name, size, eps) if name in self._file.tensors else None
 
-    def optional_stacked_vector(self, parts: Sequence[tuple[str, int]]) -> np.ndarray | None:
+    def optional_stacked_vector(self, parts: Sequence[tuple[str, int]]) -> Any:
         """Vectors (name, size) one after another, zeros for missing ones; None where all are."""
         if not any(name in self._file.tensors for name, _ in parts):
             return None
@@ -100,10 +107,10 @@ class WeightLoader:
             self.vector(name, size) if name in self._file.tensors else np.zeros(size, np.float32)
             for name, size in parts
         )
-        return np.concatenate(list(vectors))
+        return self._ops_of(parts[0][0]).from_host(np.concatenate(list(vectors)))
 
     def optional_vector(self, name: str, size: int) -> np.ndarray | None:
-        """A vector that some files of this architecture have."""
+        """A vector that some files of this architecture have, in the host's memory."""
         return self.vector(name, size) if name in self._file.tensors else None
 
     @property
@@ -121,8 +128,16 @@ class WeightLoader:
                 f"{self._file.architecture} models that is not implemented: {', '.join(left[:3])}"
             )
 
-    def _packed(self, tensor: Tensor, columns: int, most_rows: int | None = None) -> Any:
-        return self._backend.ops.pack_weight(
+    def _ops_of(self, name: str) -> ModuleType:
+        """The ops of the device that a tensor goes to."""
+        layer = _LAYER.match(name)
+        backend = self._devices.of_layer(int(layer[1])) if layer else self._devices.of_head
+        return backend.ops
+
+    def _packed(
+        self, name: str, tensor: Tensor, columns: int, most_rows: int | None = None
+    ) -> Any:
+        return self._ops_of(name).pack_weight(
             tensor.data[:most_rows],
             tensor.quant_type,
             columns,

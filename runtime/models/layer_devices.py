@@ -1,0 +1,42 @@
+"""Which device computes each layer of a model."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from slipstream.runtime.backends import Backend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerDevices:
+    """A backend for each layer, and one for the final norm and the output matrix.
+
+    Takes a `Backend`'s place where a model is loaded and run: a step's hidden states cross to
+    another device where two layers that follow one another have different ones.
+    """
+
+    layers: tuple[Backend, ...]
+    head: Backend
+
+    def of_layer(self, layer_id: int) -> Backend:
+        return self.layers[layer_id]
+
+    @property
+    def of_head(self) -> Backend:
+        return self.head
+
+    @property
+    def capture(self) -> None:
+        """Ops of several devices are not collected."""
+
+    @contextmanager
+    def computing(self, num_threads: int) -> Iterator[None]:
+        """As `Backend.computing`, of all of them."""
+        backends = {each.device: each for each in (*self.layers, self.head)}
+        with ExitStack() as stack:
+            for device in sorted(backends):  # in one order, so that no two models block each other
+                stack.enter_context(backends[device].computing(num_threads))
+            yield
+
+
+Devices = Backend | LayerDevices

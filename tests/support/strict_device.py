@@ -1,0 +1,77 @@
+"""A stand-in for a device with memory of its own: the reference's or compiled ops, on its arrays.
+
+An op that is given an array of the host's, or a host's that is given one of the device's, fails.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from slipstream.cpu_kernels import KVPages
+from slipstream.runtime.backends import Backend
+
+OPS = ("attention", "matmul", "rms_norm", "rotate_and_store", "top_k")
+
+
+class DeviceArray(np.ndarray):
+    """An array in the device's memory."""
+
+
+class DevicePages(KVPages):
+    """Pages in the device's memory."""
+
+    @classmethod
+    def empty(cls, **sizes: Any) -> "DevicePages":
+        pages = KVPages.empty(**sizes)
+        arrays = {each.name: getattr(pages, each.name) for each in fields(pages)}
+        return cls(**{name: as_device(array) for name, array in arrays.items()})
+
+
+def as_device(array: np.ndarray | None) -> np.ndarray | None:
+    return None if array is None else array.view(DeviceArray)
+
+
+def arrays_in(given: Any) -> Iterator[np.ndarray]:
+    """All arrays of an argument: itself, or those in a norm, in pages or in visibility."""
+    if isinstance(given, np.ndarray):
+        yield given
+    elif is_dataclass(given) and type(given).__name__ != "Weight":
+        for each in fields(given):
+            yield from arrays_in(getattr(given, each.name))
+
+
+def checked(op: Callable[..., Any], wants_device: bool) -> Callable[..., Any]:
+    def run(*given: Any, **named: Any) -> Any:
+        for argument in (*given, *named.values()):
+            for array in arrays_in(argument):
+                assert isinstance(array, DeviceArray) == wants_device, (op.__name__, array.shape)
+        return op(*given, **named)
+
+    return run
+
+
+def strict_backend(name: str, ops: ModuleType, *, on_device: bool) -> Backend:
+    """A backend whose ops take the arrays of its memory alone; the host's where not `on_device`."""
+    module = ModuleType(f"{__name__}.{name}")
+    module.__dict__.update({each: getattr(ops, each) for each in ops.__all__ if each != "capture"})
+    for each in OPS:
+        setattr(module, each, checked(getattr(ops, each), on_device))
+    if on_device:
+        module.KVPages = DevicePages
+        module.empty = lambda *shape: np.empty(shape, np.float32).view(DeviceArray)
+        module.from_host = from_host
+        module.to_host = to_host
+    return Backend(name=name, device=name, ops=module, reason="a stand-in")
+
+
+def from_host(array: np.ndarray) -> DeviceArray:
+    assert not isinstance(array, DeviceArray)
+    return array.copy().view(DeviceArray)
+
+
+def to_host(array: np.ndarray) -> np.ndarray:
+    assert isinstance(array, DeviceArray)
+    return np.array(array)

@@ -1,0 +1,88 @@
+"""A model whose layers are shared out to devices gives the logits that it gives on one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slipstream.cpu_kernels import QuantType, compiled, reference
+from slipstream.runtime.backends import Backend, load_backend
+from slipstream.runtime.checkpoint import ModelFile
+from slipstream.runtime.kv_cache import KVCache
+from slipstream.runtime.models import (
+    ARCHITECTURES,
+    Devices,
+    LayerDevices,
+    StepRunner,
+    load_model,
+    read_model_config,
+)
+from slipstream.runtime.step_batch import StepBatch
+from support.strict_device import strict_backend
+from support.tiny_gguf import write_tiny_model
+
+PROMPT = [5, 6, 7, 8, 9, 10, 11, 12, 13]
+SPLITS = 6  # of each architecture, drawn at random
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.gguf"
+    write_tiny_model(path, architecture=request.param, quant_type=QuantType.Q8_0)
+    return path
+
+
+def all_logits(path: Path, devices: Devices, kv: str = "float16") -> Iterator[np.ndarray]:
+    """Logits of a prompt in two chunks, of a tree of drafts, and of a token after its path."""
+    with ModelFile.open(path) as file:
+        config = read_model_config(file)
+        compiled.prepare({each.quant_type for each in file.tensors.values()})
+        model = load_model(file, config, devices)
+    cache = KVCache(
+        num_layers=config.num_layers,
+        num_kv_heads=config.num_kv_heads,
+        head_size=config.head_size,
+        num_tokens=64,
+        dtype=kv,
+        page_types=[devices.of_layer(i).ops.KVPages for i in range(config.num_layers)],
+    )
+    runner, slot = StepRunner(model, cache, devices), cache.open()
+
+    def run(batch: StepBatch, path: list[int] | None = None) -> np.ndarray:
+        logits = runner.logits(batch).copy()
+        cache.commit(slot, path)
+        return logits
+
+    def linear(tokens: list[int], wanted: list[int]) -> StepBatch:
+        return StepBatch.linear([(slot, cache.length(slot), tokens)], wanted)
+
+    yield run(linear(PROMPT[:6], [5]))
+    yield run(linear(PROMPT[6:], [0, 2]))  # rows that lie apart
+    yield run(StepBatch.tree(slot, cache.length(slot), [9, 3, 4, 5], [-1, 0, 0, 2]), [0, 2, 3])
+    yield run(linear([1], [0]))
+    yield runner.hidden()
+
+
+def splits(num_layers: int, one: Backend, other: Backend, seed: int) -> Iterator[LayerDevices]:
+    """All on the other, then random ones."""
+    rng = np.random.default_rng(seed)
+    for masks in [np.ones(num_layers + 1, bool), *(rng.random((SPLITS, num_layers + 1)) < 0.5)]:
+        *layers, head = (other if each else one for each in masks)
+        yield LayerDevices(layers=tuple(layers), head=head)
+
+
+def num_layers_of(path: Path) -> int:
+    with ModelFile.open(path) as file:
+        return read_model_config(file).num_layers
+
+
+@pytest.mark.parametrize("kv", ["float16", "int8"])
+def test_any_split_over_two_devices_has_the_bits_of_one(path: Path, kv: str) -> None:
+    """Each device refuses arrays of the other, so that none is left where it was."""
+    whole = list(all_logits(path, load_backend("numba"), kv))
+    host = strict_backend("host", compiled, on_device=False)
+    device = strict_backend("device", compiled, on_device=True)
+    for devices in splits(num_layers_of(path), host, device, seed=1):
+        for got, want in zip(all_logits(path, devices, kv), whole, strict=True):
+            np.testing.assert_array_equal(got, want)
