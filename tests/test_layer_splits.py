@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slipstream.cpu_kernels import QuantType, compiled, reference
+from slipstream.cpu_kernels import QuantType, compiled
 from slipstream.runtime.backends import Backend, load_backend
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.kv_cache import KVCache

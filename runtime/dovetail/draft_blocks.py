@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
 from slipstream.runtime.dovetail.config import DovetailConfig
-from slipstream.runtime.models import ForwardPass
+from slipstream.runtime.models import Array, ForwardPass
 from slipstream.runtime.models.blocks import Attention, GatedFeedForward
 from slipstream.runtime.models.rope import RopeScaling, RopeTable
 from slipstream.runtime.models.weights import WeightLoader
@@ -34,7 +32,7 @@ class DraftBlocks:
         ]
         self._head = head
 
-    def forward(self, step: ForwardPass) -> np.ndarray:
+    def forward(self, step: ForwardPass) -> Array:
         """Logits (W, N) of the wanted rows; the keys and values of all rows go to the cache."""
         x = step.given()
         scale = self.config.head_size**-0.5

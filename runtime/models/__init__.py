@@ -2,13 +2,14 @@
 
 from slipstream.runtime.models.blocks import head_name
 from slipstream.runtime.models.config import ModelConfig
-from slipstream.runtime.models.forward_pass import ForwardPass
+from slipstream.runtime.models.forward_pass import Array, ForwardPass
 from slipstream.runtime.models.layer_devices import Devices, LayerDevices
 from slipstream.runtime.models.registry import ARCHITECTURES, Model, load_model, read_model_config
 from slipstream.runtime.models.step_runner import StepRunner
 
 __all__ = [
     "ARCHITECTURES",
+    "Array",
     "Devices",
     "ForwardPass",
     "LayerDevices",

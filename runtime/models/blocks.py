@@ -8,7 +8,7 @@ import numpy as np
 
 from slipstream.cpu_kernels import RmsNorm
 from slipstream.runtime.models.config import ModelConfig
-from slipstream.runtime.models.forward_pass import ForwardPass
+from slipstream.runtime.models.forward_pass import Array, ForwardPass
 from slipstream.runtime.models.rope import RopeTable
 from slipstream.runtime.models.weights import WeightLoader
 
@@ -41,13 +41,13 @@ class Attention:
     def attend(
         self,
         step: ForwardPass,
-        x: np.ndarray,
+        x: Array,
         norm: RmsNorm | None,
         rope: RopeTable,
         *,
         scale: float,
         window: int | None = None,
-    ) -> np.ndarray:
+    ) -> Array:
         """What each row of norm(x) gathers from the keys it sees: (M, H * D)."""
         qkv = step.linear(x, self.qkv, "qkv", norm=norm, bias=self.bias)
         q = step.rotate_and_store(
@@ -73,7 +73,7 @@ class GatedFeedForward:
             down=weights.matrix(name + "down.weight", c.hidden_size, size),
         )
 
-    def inner(self, step: ForwardPass, x: np.ndarray, norm: RmsNorm) -> np.ndarray:
+    def inner(self, step: ForwardPass, x: Array, norm: RmsNorm) -> Array:
         """Gates and what they open, (M, 2 F), of norm(x)."""
         return step.linear(x, self.gate_up, "gate_up", norm=norm)
 
@@ -93,7 +93,7 @@ class Head:
             output=weights.head(head_name(weights.names), c.vocab_size, c.hidden_size),
         )
 
-    def logits(self, step: ForwardPass, x: np.ndarray) -> np.ndarray:
+    def logits(self, step: ForwardPass, x: Array) -> Array:
         """(W, V) of the wanted rows; x as `ForwardPass.wanted` gave it."""
         return step.logits(x, self.output, self.norm)
 

@@ -14,6 +14,8 @@ from slipstream.runtime.models.step_side import StepSide
 from slipstream.runtime.models.weights import Embedding
 from slipstream.runtime.models.workspace import Workspaces
 
+Array = Any  # of the device whose layer is under way
+
 
 class ForwardPass:
     """The ops of one forward over M rows; ARCHITECTURE.md has the shape letters.
@@ -33,13 +35,13 @@ class ForwardPass:
         self._workspaces = workspaces
         self._sides: dict[Backend, StepSide] = {}
         self._side: StepSide | None = None  # of the layer under way
-        self.last: tuple[Any, RmsNorm | None] | None = None  # what the head was given
+        self.last: tuple[Array, RmsNorm | None] | None = None  # what the head was given
 
-    def at_layer(self, layer_id: int, x: Any) -> Any:
+    def at_layer(self, layer_id: int, x: Array) -> Array:
         """Go on at this layer's device; x (M, C) there."""
         return self._at(self._devices.of_layer(layer_id), x)
 
-    def _at(self, backend: Backend, x: Any) -> Any:
+    def _at(self, backend: Backend, x: Array) -> Array:
         before = self._side
         self._side = self._sides.get(backend)
         if self._side is None:
@@ -64,38 +66,38 @@ class ForwardPass:
 
     def linear(
         self,
-        x: Any,
+        x: Array,
         weight: Any,
         name: str,
         *,
         norm: RmsNorm | None = None,
         activation: str | None = None,
-        bias: Any = None,
-    ) -> Any:
+        bias: Array = None,
+    ) -> Array:
         """h @ weight.T + bias into the buffer `name`, (rows of x, N); h is x, normed or gated."""
         out = self._here.take(name, x.shape[0], weight.rows)
         self._here.ops.matmul(x, weight, norm=norm, activation=activation, bias=bias, out=out)
         return out
 
     def add_linear(
-        self, to: Any, x: Any, weight: Any, *, activation: str | None = None
+        self, to: Array, x: Array, weight: Any, *, activation: str | None = None
     ) -> None:
         """to += h @ weight.T, the residual connection; h is x, or gated by itself."""
         self._here.ops.matmul(x, weight, activation=activation, accumulate=True, out=to)
 
-    def add_normed(self, to: Any, x: Any, norm: RmsNorm) -> None:
+    def add_normed(self, to: Array, x: Array, norm: RmsNorm) -> None:
         """to += norm(x)."""
         self._here.ops.rms_norm(x, norm, accumulate=True, out=to)
 
     def rotate_and_store(
         self,
         layer_id: int,
-        qkv: Any,
+        qkv: Array,
         table: RopeTable,
         *,
         query_norm: RmsNorm | None,
         key_norm: RmsNorm | None,
-    ) -> Any:
+    ) -> Array:
         """Norm and rotate the heads of qkv, store keys and values; returns queries (M, H, D)."""
         cos, sin = self._here.angles(table)
         pages = self._cache.layer(layer_id)
@@ -115,26 +117,24 @@ class ForwardPass:
         )
         return out
 
-    def attend(
-        self, layer_id: int, q: Any, *, scale: float, window: int | None = None
-    ) -> Any:
+    def attend(self, layer_id: int, q: Array, *, scale: float, window: int | None = None) -> Array:
         """What each row of q (M, H, D) gathers from the keys it sees, (M, H * D)."""
         out = self._here.take("attention", *q.shape)
         seen = self._here.visibility(window)
         self._here.ops.attention(q, self._cache.layer(layer_id), seen, scale=scale, out=out)
         return out.reshape(self.num_rows, -1)
 
-    def wanted(self, x: Any) -> Any:
+    def wanted(self, x: Array) -> Array:
         """The rows of x (M, C) that the last layer goes on with: (W, C), or all that are kept."""
         return x if self._inputs.keeps_all else self._wanted(x)
 
-    def logits(self, x: Any, head: Any, norm: RmsNorm | None) -> Any:
+    def logits(self, x: Array, head: Any, norm: RmsNorm | None) -> Array:
         """norm(x) @ head.T of the rows whose logits are asked for, (W, V); x is from `wanted`."""
         x = self._at(self._devices.of_head, x)
         self.last = x, norm
         rows = self._wanted(x) if self._inputs.keeps_all else x
         return self.linear(rows, head, "logits", norm=norm)
 
-    def _wanted(self, x: Any) -> Any:
+    def _wanted(self, x: Array) -> Array:
         span = self._inputs.wanted_span
         return x[self._inputs.wanted.tolist() if span is None else span]

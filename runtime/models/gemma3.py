@@ -3,13 +3,11 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from slipstream.cpu_kernels import RmsNorm
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.models.blocks import Attention, GatedFeedForward, Head
 from slipstream.runtime.models.config import ModelConfig, read_config
-from slipstream.runtime.models.forward_pass import ForwardPass
+from slipstream.runtime.models.forward_pass import Array, ForwardPass
 from slipstream.runtime.models.rope import RopeScaling, RopeTable
 from slipstream.runtime.models.weights import WeightLoader
 
@@ -64,7 +62,7 @@ class Gemma3:
         window = file.get_int("gemma3.attention.sliding_window", minimum=1)
         return read_config(file, extra_keys=("attention.sliding_window",), sliding_window=window)
 
-    def forward(self, step: ForwardPass) -> np.ndarray:
+    def forward(self, step: ForwardPass) -> Array:
         """Logits (W, V) of the wanted rows; the keys and values of all rows go to the cache."""
         c = self.config
         x = step.embed(self._embedding, scale=math.sqrt(c.hidden_size))

@@ -1,11 +1,9 @@
 """Llama: RMS norm, rotary attention with grouped heads, SwiGLU. SmolLM and Mistral 7B too."""
 
-import numpy as np
-
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.models.blocks import Attention, GatedFeedForward, Head
 from slipstream.runtime.models.config import ModelConfig, read_config
-from slipstream.runtime.models.forward_pass import ForwardPass
+from slipstream.runtime.models.forward_pass import Array, ForwardPass
 from slipstream.runtime.models.rope import RopeTable
 from slipstream.runtime.models.weights import WeightLoader
 
@@ -45,7 +43,7 @@ class Llama:
         """The config of a file of this architecture."""
         return read_config(file)
 
-    def forward(self, step: ForwardPass) -> np.ndarray:
+    def forward(self, step: ForwardPass) -> Array:
         """Logits (W, V) of the wanted rows; the keys and values of all rows go to the cache."""
         c = self.config
         x = step.embed(self._embedding)

@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
-
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.errors import UnsupportedError
 from slipstream.runtime.models.config import ModelConfig
-from slipstream.runtime.models.forward_pass import ForwardPass
+from slipstream.runtime.models.forward_pass import Array, ForwardPass
 from slipstream.runtime.models.gemma3 import Gemma3
 from slipstream.runtime.models.layer_devices import Devices
 from slipstream.runtime.models.llama import Llama
@@ -22,7 +20,7 @@ class Model(Protocol):
 
     config: ModelConfig
 
-    def forward(self, step: ForwardPass) -> np.ndarray:
+    def forward(self, step: ForwardPass) -> Array:
         """Logits (W, V) float32 of the wanted rows, valid until the next forward."""
         ...
 

@@ -1,4 +1,4 @@
-"""A step on one device: its ops, and the step's places, angles and buffers as the device has them."""
+"""A step on one device: its ops, places, angles and buffers as they are in its memory."""
 
 from dataclasses import fields
 from functools import cached_property

@@ -134,9 +134,7 @@ class WeightLoader:
         backend = self._devices.of_layer(int(layer[1])) if layer else self._devices.of_head
         return backend.ops
 
-    def _packed(
-        self, name: str, tensor: Tensor, columns: int, most_rows: int | None = None
-    ) -> Any:
+    def _packed(self, name: str, tensor: Tensor, columns: int, most_rows: int | None = None) -> Any:
         return self._ops_of(name).pack_weight(
             tensor.data[:most_rows],
             tensor.quant_type,

@@ -12,7 +12,7 @@ from slipstream.runtime.errors import OptionError
 
 T = TypeVar("T")
 
-CPU_BACKENDS = tuple(name for name in BACKENDS if name != "reference")
+CPU_BACKENDS = tuple(name for name in BACKENDS if name not in ("reference", "triton"))
 # On a GPU, or with TRITON_INTERPRET=1 on the CPU.
 OTHER_BACKENDS = (*CPU_BACKENDS, pytest.param("triton", marks=pytest.mark.gpu))
 
