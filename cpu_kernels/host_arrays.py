@@ -1,6 +1,6 @@
 """Arrays in the memory that a backend computes in; the CPU's backends compute in the host's.
 
-Every backend has these functions, so that a step can go on with another one.
+Every backend has these names, so that a step can go on with another one.
 """
 
 import numpy as np
@@ -19,3 +19,16 @@ def from_host(array: np.ndarray) -> np.ndarray:
 def to_host(array: np.ndarray) -> np.ndarray:
     """The array itself."""
     return array
+
+
+class Mirror:
+    """Arrays of the host as a device has them: here they are the same."""
+
+    num_bytes = 0  # that `renew` brings to the device
+
+    def add(self, array: np.ndarray) -> np.ndarray:
+        """The array on the device, where `renew` brings what the host's has become."""
+        return array
+
+    def renew(self) -> None:
+        """Bring all arrays to the device as they now are."""

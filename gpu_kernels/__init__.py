@@ -11,24 +11,29 @@ from slipstream.gpu_kernels.attention import attention
 from slipstream.gpu_kernels.device import NoDeviceError, compute_device
 from slipstream.gpu_kernels.kv_pages import KVPages
 from slipstream.gpu_kernels.matmul import matmul
+from slipstream.gpu_kernels.mirror import Mirror
 from slipstream.gpu_kernels.prepare import prepare, set_num_threads
 from slipstream.gpu_kernels.rms_norm import rms_norm
 from slipstream.gpu_kernels.rotate_and_store import rotate_and_store
-from slipstream.gpu_kernels.tensors import empty, from_host, to_host
+from slipstream.gpu_kernels.tensors import empty, empty_host, from_host, to_host
 from slipstream.gpu_kernels.top_k import top_k
 from slipstream.gpu_kernels.weight import Weight, pack_weight, stack_weights, weight_bytes
 
 DEVICE = "gpu"  # that computes these ops
+IN_HOST_MEMORY = False  # are their arrays
 
 __all__ = [
     "DEVICE",
+    "IN_HOST_MEMORY",
     "KVPages",
+    "Mirror",
     "NoDeviceError",
     "Weight",
     "attention",
     "compute_device",
     "dequantize",
     "empty",
+    "empty_host",
     "from_host",
     "matmul",
     "pack_weight",
@@ -42,4 +47,5 @@ __all__ = [
     "weight_bytes",
 ]
 
-compute_device()  # so that a GPU that can't be had is said at once
+if compute_device().type == "cuda":  # said at once where there is none
+    from slipstream.gpu_kernels.capture import capturing as capturing

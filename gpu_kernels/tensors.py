@@ -8,6 +8,7 @@ import torch
 
 from slipstream.cpu_kernels import ShapeError
 from slipstream.gpu_kernels.device import compute_device
+from slipstream.gpu_kernels.staging import STAGING
 
 
 def empty(*shape: int) -> torch.Tensor:
@@ -15,8 +16,21 @@ def empty(*shape: int) -> torch.Tensor:
     return torch.empty(shape, dtype=torch.float32, device=compute_device())
 
 
-def from_host(array: np.ndarray) -> torch.Tensor:
-    """A copy of a host array on the device; uint32 is held as int32 of the same bits."""
+def empty_host(*shape: int) -> np.ndarray:
+    """An uninitialised float32 array of the host that copies from the device fill directly."""
+    pinned = compute_device().type == "cuda"
+    host: np.ndarray = torch.empty(shape, dtype=torch.float32, pin_memory=pinned).numpy()
+    return host
+
+
+def from_host(array: np.ndarray, *, out: torch.Tensor | None = None) -> torch.Tensor:
+    """A copy of a host array on the device; uint32 is held as int32 of the same bits.
+
+    out : float32 of the array's shape that takes the copy; it comes in its turn among the device's
+          work, and the array may change at once
+    """
+    if out is not None:
+        return STAGING.copy(array, out)
     if array.dtype == np.uint32:
         array = array.view(np.int32)
     # A read-only array, as of a mapped file, would make torch warn; nothing writes through it.
@@ -24,8 +38,11 @@ def from_host(array: np.ndarray) -> torch.Tensor:
     return source.to(compute_device(), copy=True)
 
 
-def to_host(tensor: torch.Tensor) -> np.ndarray:
-    """A copy in host memory; waits until the device has computed it."""
+def to_host(tensor: torch.Tensor, *, out: np.ndarray | None = None) -> np.ndarray:
+    """A copy in host memory, in `out` if given; waits until the device has computed it."""
+    if out is not None:
+        torch.from_numpy(out).copy_(tensor)
+        return out
     host: np.ndarray = tensor.detach().to("cpu", copy=True).numpy()
     return host
 

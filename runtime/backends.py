@@ -3,11 +3,10 @@
 import importlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
 
 from slipstream.runtime.errors import OptionError
 
@@ -44,9 +43,9 @@ class Backend:
         return self
 
     @property
-    def capture(self) -> Callable[..., Any] | None:
-        """What collects ops and runs them together, where the backend can."""
-        return getattr(self.ops, "capture", None)
+    def backends(self) -> tuple["Backend", ...]:
+        """All that compute a part of the model."""
+        return (self,)
 
     @contextmanager
     def computing(self, num_threads: int) -> Iterator[None]:

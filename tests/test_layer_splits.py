@@ -34,7 +34,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def all_logits(path: Path, devices: Devices, kv: str = "float16") -> Iterator[np.ndarray]:
-    """Logits of a prompt in two chunks, of a tree of drafts, and of a token after its path."""
+    """Logits of a prompt in two chunks, of trees of drafts, and of tokens after their paths."""
     with ModelFile.open(path) as file:
         config = read_model_config(file)
         compiled.prepare({each.quant_type for each in file.tensors.values()})
@@ -60,8 +60,13 @@ def all_logits(path: Path, devices: Devices, kv: str = "float16") -> Iterator[np
     yield run(linear(PROMPT[:6], [5]))
     yield run(linear(PROMPT[6:], [0, 2]))  # rows that lie apart
     yield run(StepBatch.tree(slot, cache.length(slot), [9, 3, 4, 5], [-1, 0, 0, 2]), [0, 2, 3])
-    yield run(linear([1], [0]))
-    yield runner.hidden()
+    for token in (1, 2, 3):  # from the second on, the step of the first runs again
+        yield run(linear([token], [0]))
+        yield runner.hidden()
+    for tokens in ([4, 5, 6], [9, 8, 7]):
+        tree = StepBatch.tree(slot, cache.length(slot), tokens, [-1, 0, 0])
+        yield run(tree, [0, 2])
+        yield run(linear([1], [0]))
 
 
 def splits(num_layers: int, one: Backend, other: Backend, seed: int) -> Iterator[LayerDevices]:

@@ -42,7 +42,7 @@ def test_kept_steps_give_what_fresh_ones_give(
     rows = count_forwards(runner, monkeypatch)
     again = decoded(runner, prompt, tokens)
     assert rows == [len(prompt)]  # which is too long to be kept
-    monkeypatch.setattr(runner.step_runner, "_capture", None)
+    monkeypatch.setattr(runner.step_runner, "_keeps", False)
     fresh = decoded(runner, prompt, tokens)
     assert rows.count(1) == len(tokens)
     for one, two, three in zip(first, again, fresh, strict=True):

@@ -5,23 +5,26 @@ from slipstream.cpu_kernels.compiled.instruction_set import chosen_instruction_s
 from slipstream.cpu_kernels.compiled.kernel_cache import kernel_cache_dir
 from slipstream.cpu_kernels.compiled.matmul import matmul
 from slipstream.cpu_kernels.compiled.prepare import prepare, set_num_threads
-from slipstream.cpu_kernels.compiled.program import capture
+from slipstream.cpu_kernels.compiled.program import capturing
 from slipstream.cpu_kernels.compiled.rms_norm import rms_norm
 from slipstream.cpu_kernels.compiled.rotate_and_store import rotate_and_store
 from slipstream.cpu_kernels.compiled.top_k import top_k
 from slipstream.cpu_kernels.compiled.weight import Weight, pack_weight, stack_weights, weight_bytes
-from slipstream.cpu_kernels.host_arrays import empty, from_host, to_host
+from slipstream.cpu_kernels.host_arrays import Mirror, empty, from_host, to_host
 from slipstream.cpu_kernels.kv_pages import KVPages
 from slipstream.cpu_kernels.reference.dequantize import dequantize
 
 DEVICE = "cpu"  # that computes these ops
+IN_HOST_MEMORY = True  # are their arrays
 
 __all__ = [
     "DEVICE",
+    "IN_HOST_MEMORY",
     "KVPages",
+    "Mirror",
     "Weight",
     "attention",
-    "capture",
+    "capturing",
     "chosen_instruction_set",
     "dequantize",
     "empty",

@@ -1,7 +1,7 @@
 """Ops that run without Python between them, as often as wanted."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -10,13 +10,16 @@ from slipstream.cpu_kernels.compiled.kernel_library import load_kernel
 from slipstream.cpu_kernels.compiled.records import PROGRAM
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
 
-Result = TypeVar("Result")
-
 
 class Program:
     """Calls in their order; each run reads and writes the same arrays."""
 
-    def __init__(self, calls: list[Call]) -> None:
+    def __init__(self) -> None:
+        """Of no calls yet: `capturing` fills it."""
+        self._call: Call | None = None
+
+    def fill(self, calls: list[Call]) -> None:
+        """Take these calls."""
         self._call = Call.of(
             load_kernel("work_sharing.run_program"),
             PROGRAM,
@@ -27,11 +30,14 @@ class Program:
 
     def run(self) -> None:
         """Run all calls."""
+        assert self._call is not None, "its ops are still being captured"
         POOL.run(self._call)
 
 
-def capture(run: Callable[[], Result]) -> tuple[Result, Program]:
-    """What `run` returns, and the ops that it called on this thread, none of which has run yet."""
+@contextmanager
+def capturing() -> Iterator[Program]:
+    """The ops that this thread calls meanwhile, none of which runs before the program does."""
+    program = Program()
     with POOL.capturing() as calls:
-        result = run()
-    return result, Program(calls)
+        yield program
+    program.fill(calls)

@@ -3,7 +3,7 @@
 Every other backend has the same names and signatures and is tested against this one.
 """
 
-from slipstream.cpu_kernels.host_arrays import empty, from_host, to_host
+from slipstream.cpu_kernels.host_arrays import Mirror, empty, from_host, to_host
 from slipstream.cpu_kernels.kv_pages import KVPages
 from slipstream.cpu_kernels.reference.attention import attention
 from slipstream.cpu_kernels.reference.dequantize import dequantize
@@ -15,10 +15,13 @@ from slipstream.cpu_kernels.reference.top_k import top_k
 from slipstream.cpu_kernels.reference.weight import Weight, pack_weight, stack_weights, weight_bytes
 
 DEVICE = "cpu"  # that computes these ops
+IN_HOST_MEMORY = True  # are their arrays
 
 __all__ = [
     "DEVICE",
+    "IN_HOST_MEMORY",
     "KVPages",
+    "Mirror",
     "Weight",
     "attention",
     "dequantize",

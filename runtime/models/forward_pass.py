@@ -9,10 +9,9 @@ from slipstream.runtime.backends import Backend
 from slipstream.runtime.kv_cache import KVCache
 from slipstream.runtime.models.layer_devices import Devices
 from slipstream.runtime.models.rope import RopeTable
-from slipstream.runtime.models.step_inputs import StepInputs
-from slipstream.runtime.models.step_side import StepSide
+from slipstream.runtime.models.step_program import StepRecorder
+from slipstream.runtime.models.step_side import StepSide, StepSides
 from slipstream.runtime.models.weights import Embedding
-from slipstream.runtime.models.workspace import Workspaces
 
 Array = Any  # of the device whose layer is under way
 
@@ -26,14 +25,14 @@ class ForwardPass:
     """
 
     def __init__(
-        self, inputs: StepInputs, cache: KVCache, devices: Devices, workspaces: Workspaces
+        self, sides: StepSides, cache: KVCache, devices: Devices, recorder: StepRecorder
     ) -> None:
-        self.num_rows = inputs.num_rows
-        self._inputs = inputs
+        self._inputs = sides.inputs
+        self.num_rows = self._inputs.num_rows
+        self._sides = sides
         self._cache = cache
         self._devices = devices
-        self._workspaces = workspaces
-        self._sides: dict[Backend, StepSide] = {}
+        self._recorder = recorder
         self._side: StepSide | None = None  # of the layer under way
         self.last: tuple[Array, RmsNorm | None] | None = None  # what the head was given
 
@@ -42,14 +41,25 @@ class ForwardPass:
         return self._at(self._devices.of_layer(layer_id), x)
 
     def _at(self, backend: Backend, x: Array) -> Array:
-        before = self._side
-        self._side = self._sides.get(backend)
-        if self._side is None:
-            workspace = self._workspaces.of(backend)
-            self._side = self._sides[backend] = StepSide(backend, self._inputs, workspace)
+        before, self._side = self._side, self._sides.of(backend)
         if self._side is before:
             return x
-        return self._side.ops.from_host(x if before is None else before.ops.to_host(x))
+        if before is not None and not before.ops.IN_HOST_MEMORY:
+            x = self._to_host(before, x)
+        if not self._side.ops.IN_HOST_MEMORY:
+            x = self._from_host(self._side, x)
+        self._recorder.begin_leg(self._side.ops)
+        return x
+
+    def _to_host(self, side: StepSide, x: Array) -> np.ndarray:
+        out: np.ndarray = self._sides.workspaces.copied_from(side.backend).take("x", *x.shape)
+        self._recorder.copy(lambda: side.ops.to_host(x, out=out), out.nbytes)
+        return out
+
+    def _from_host(self, side: StepSide, x: np.ndarray) -> Array:
+        out = side.take("x", *x.shape)
+        self._recorder.copy(lambda: side.ops.from_host(x, out=out), x.nbytes)
+        return out
 
     @property
     def _here(self) -> StepSide:
@@ -58,11 +68,13 @@ class ForwardPass:
 
     def given(self) -> np.ndarray:
         """The hidden states that the step's batch brings, (M, C)."""
-        return self._inputs.array(lambda batch, _: np.array(batch.hidden, np.float32))
+        return self._inputs.array("hidden", lambda batch, _: np.array(batch.hidden, np.float32))
 
     def embed(self, embedding: Embedding, scale: float = 1.0) -> np.ndarray:
         """Embedding rows of the step's tokens times `scale`, (M, C)."""
-        return self._inputs.array(lambda batch, _: embedding.rows(batch.tokens) * np.float32(scale))
+        return self._inputs.array(
+            embedding, lambda batch, _: embedding.rows(batch.tokens) * np.float32(scale)
+        )
 
     def linear(
         self,
@@ -137,4 +149,9 @@ class ForwardPass:
 
     def _wanted(self, x: Array) -> Array:
         span = self._inputs.wanted_span
-        return x[self._inputs.wanted.tolist() if span is None else span]
+        if span is not None:
+            return x[span]
+        self._recorder.end_leg()  # such rows are copied, so they must have their values
+        rows = x[self._inputs.wanted.tolist()]
+        self._recorder.begin_leg(self._here.ops)
+        return rows

@@ -26,13 +26,14 @@ class LayerDevices:
         return self.head
 
     @property
-    def capture(self) -> None:
-        """Ops of several devices are not collected."""
+    def backends(self) -> tuple[Backend, ...]:
+        """All that compute a part of the model, each once."""
+        return tuple(dict.fromkeys((*self.layers, self.head)))
 
     @contextmanager
     def computing(self, num_threads: int) -> Iterator[None]:
         """As `Backend.computing`, of all of them."""
-        backends = {each.device: each for each in (*self.layers, self.head)}
+        backends = {each.device: each for each in self.backends}
         with ExitStack() as stack:
             for device in sorted(backends):  # in one order, so that no two models block each other
                 stack.enter_context(backends[device].computing(num_threads))

@@ -1,6 +1,6 @@
 """The arrays that the ops of a step read beside weights and cache: made anew for every step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import fields
 
 import numpy as np
@@ -23,31 +23,36 @@ class StepInputs:
     def __init__(self, batch: StepBatch, placement: Placement) -> None:
         self._batch = batch
         self._placement = placement
-        self._made: list[tuple[np.ndarray, _Make]] = []
+        self._made: dict[Hashable, tuple[np.ndarray, _Make]] = {}
         self.num_rows = len(batch.tokens)
         self.wanted = batch.wanted
         self.wanted_span = _span(batch.wanted)
         self.keeps_all = batch.keeps_all
-        self.pages = self.array(lambda _, placed: placed.pages)
-        self.offsets = self.array(lambda _, placed: placed.offsets)
+        self.pages = self.array("pages", lambda _, placed: placed.pages)
+        self.offsets = self.array("offsets", lambda _, placed: placed.offsets)
 
-    def array(self, make: _Make) -> np.ndarray:
-        """What `make` returns; `renew` calls it again and copies into the same array."""
-        array = make(self._batch, self._placement)
-        self._made.append((array, make))
-        return array
+    def array(self, key: Hashable, make: _Make) -> np.ndarray:
+        """What `make` returned first; `renew` calls it again and copies into the same array.
+
+        key : what it is, of this step
+        """
+        if key not in self._made:
+            self._made[key] = make(self._batch, self._placement), make
+        return self._made[key][0]
 
     def visibility(self, window: int | None) -> Visibility:
         """As `Placement.visibility`."""
 
         def made(name: str) -> np.ndarray:
-            return self.array(lambda _, placed: getattr(placed.visibility(window), name))
+            return self.array(
+                (window, name), lambda _, placed: getattr(placed.visibility(window), name)
+            )
 
         return Visibility(**{field.name: made(field.name) for field in fields(Visibility)})
 
     def renew(self, batch: StepBatch, placement: Placement) -> None:
         """Fill all arrays for another step of the same shape."""
-        for array, make in self._made:
+        for array, make in self._made.values():
             array[...] = make(batch, placement)
 
 

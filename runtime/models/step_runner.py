@@ -2,16 +2,17 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from slipstream.cpu_kernels import RmsNorm
 from slipstream.runtime.kv_cache import KVCache
-from slipstream.runtime.models.forward_pass import ForwardPass
+from slipstream.runtime.models.forward_pass import Array, ForwardPass
 from slipstream.runtime.models.layer_devices import Devices
 from slipstream.runtime.models.registry import Model
 from slipstream.runtime.models.step_inputs import StepInputs
+from slipstream.runtime.models.step_program import StepProgram, StepRecorder
+from slipstream.runtime.models.step_side import StepSides
 from slipstream.runtime.models.workspace import ROWS_AT_LEAST, Workspaces
 from slipstream.runtime.step_batch import StepBatch
 
@@ -19,35 +20,45 @@ _MOST_ROWS = ROWS_AT_LEAST  # of a step that is kept: in larger ones Python take
 _MOST_KEPT = 64  # shapes; a step of 180 ops takes some 0.1 MB
 
 _Shape = tuple[int, int, int]  # M, R, S: what the shapes of all inputs follow from
-_Last = tuple[Any, RmsNorm | None] | None  # rows that the head was given, and its norm
+_Last = tuple[Array, RmsNorm | None] | None  # rows that the head was given, and its norm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _KeptStep:
-    """The ops of a step, and the arrays that they read and write."""
+    """A step that runs again, and the arrays that it reads and writes."""
 
-    inputs: StepInputs
-    program: Any
-    logits: np.ndarray
+    sides: StepSides
+    program: StepProgram
+    logits: Array
     last: _Last
+    link_bytes: int
 
 
 class StepRunner:
-    """A model with its cache and buffers."""
+    """A model with its cache and buffers.
+
+    link_bytes : copied so far between the host and devices with memory of their own
+    """
 
     def __init__(self, model: Model, cache: KVCache, devices: Devices) -> None:
         """devices : those that the model was loaded to, and the cache's pages are on"""
         self._model = model
         self._cache = cache
         self._devices = devices
-        self._head_ops = devices.of_head.ops
+        self._head = devices.of_head
         self._workspaces = Workspaces()
-        self._capture = devices.capture
+        self._keeps = all(hasattr(each.ops, "capturing") for each in devices.backends)
+        self._in_host_memory = all(each.ops.IN_HOST_MEMORY for each in devices.backends)
         self._kept: OrderedDict[_Shape, _KeptStep] = OrderedDict()
         self._last: _Last = None
+        self.link_bytes = 0
 
     def logits(self, batch: StepBatch) -> np.ndarray:
-        """Logits (W, V) of the batch's wanted rows, valid until the next step.
+        """As `run`, in host memory."""
+        return self.to_host(self.run(batch))
+
+    def run(self, batch: StepBatch) -> Array:
+        """Logits (W, V) of the batch's wanted rows, where the head is, valid until the next step.
 
         Its keys and values are placed in the cache and not yet committed.
         Raises CacheFullError, with nothing changed, when they do not fit.
@@ -55,31 +66,32 @@ class StepRunner:
         placement = self._cache.place(batch)
         num_rows, most_new = placement.everything.mask.shape
         shape = (num_rows, most_new, len(placement.everything.past))
-        is_kept = self._capture is not None and len(batch.wanted) == num_rows <= _MOST_ROWS
-        known = self._kept.get(shape) if is_kept else None
-        if known is not None:
+        may_keep = self._keeps and len(batch.wanted) == num_rows <= _MOST_ROWS
+        kept = self._kept.get(shape) if may_keep else None
+        if kept is None:
+            sides = StepSides(StepInputs(batch, placement), self._workspaces)
+            if not may_keep:
+                return self._run_once(sides)
+            logits = None if self._in_host_memory else self._run_once(sides)
+            kept = self._keep(shape, sides)
+            if logits is not None:
+                return logits
+        else:
             self._kept.move_to_end(shape)
-            known.inputs.renew(batch, placement)
-            known.program.run()
-            self._last = known.last
-            return known.logits
-        logits: np.ndarray
-        inputs = StepInputs(batch, placement)
-        step = ForwardPass(inputs, self._cache, self._devices, self._workspaces)
-        if self._capture is None or inputs.wanted_span is None:
-            # Rows that lie apart are copied, which must wait for the ops that compute them.
-            logits = self._head_ops.to_host(self._model.forward(step))
-            self._last = step.last
-            return logits
-        logits, program = self._capture(lambda: self._model.forward(step))
-        program.run()
-        self._last = step.last
-        if not is_kept:
-            return logits
-        self._kept[shape] = _KeptStep(inputs=inputs, program=program, logits=logits, last=step.last)
-        if len(self._kept) > _MOST_KEPT:
-            self._kept.popitem(last=False)
-        return logits
+            kept.sides.renew(batch, placement)
+        kept.program.run()
+        self._last = kept.last
+        self.link_bytes += kept.link_bytes
+        return kept.logits
+
+    def to_host(self, array: Array, name: str = "logits") -> np.ndarray:
+        """An array of the head's device in host memory, valid until the next of that name."""
+        host: np.ndarray = array
+        if not self._head.ops.IN_HOST_MEMORY:
+            out = self._workspaces.copied_from(self._head).take(name, *array.shape)
+            host = self._head.ops.to_host(array, out=out)
+            self.link_bytes += host.nbytes
+        return host
 
     def hidden(self) -> np.ndarray:
         """What the last step's head consumed: final-normed hidden states, float32.
@@ -89,7 +101,34 @@ class StepRunner:
         assert self._last is not None, "the model has no head, or no step was run"
         x, norm = self._last
         if norm is not None:
-            out = self._head_ops.empty(*x.shape)
-            x = self._head_ops.rms_norm(x, norm, out=out)
-        hidden: np.ndarray = np.array(self._head_ops.to_host(x))
-        return hidden
+            x = self._head.ops.rms_norm(x, norm, out=self._head.ops.empty(*x.shape))
+        return np.array(self.to_host(x, "hidden"))
+
+    def _run_once(self, sides: StepSides) -> Array:
+        with StepRecorder() as recorder:
+            step = ForwardPass(sides, self._cache, self._devices, recorder)
+            logits = self._model.forward(step)
+        self._last = step.last
+        self.link_bytes += recorder.link_bytes + sides.mirrored_bytes
+        return logits
+
+    def _keep(self, shape: _Shape, sides: StepSides) -> _KeptStep:
+        """Collect what the step does.
+
+        On a device with memory of its own it must have run: arrays are brought there, and kernels
+        compiled, when they are first needed, which can't be collected.
+        """
+        program = StepProgram()
+        with StepRecorder(program) as recorder:
+            step = ForwardPass(sides, self._cache, self._devices, recorder)
+            logits = self._model.forward(step)
+        kept = self._kept[shape] = _KeptStep(
+            sides=sides,
+            program=program,
+            logits=logits,
+            last=step.last,
+            link_bytes=recorder.link_bytes + sides.mirrored_bytes,
+        )
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+        return kept

@@ -41,12 +41,20 @@ class Workspace:
 
 
 class Workspaces:
-    """A workspace on each device that a model's layers are on."""
+    """Workspaces on the devices of a model, and for what comes from them to the host."""
 
     def __init__(self) -> None:
         self._of: dict[Backend, Workspace] = {}
+        self._from: dict[Backend, Workspace] = {}
 
     def of(self, backend: Backend) -> Workspace:
+        """On the device."""
         if backend not in self._of:
             self._of[backend] = Workspace(backend.ops.empty)
         return self._of[backend]
+
+    def copied_from(self, backend: Backend) -> Workspace:
+        """In host memory, for what comes from the device."""
+        if backend not in self._from:
+            self._from[backend] = Workspace(backend.ops.empty_host)
+        return self._from[backend]

@@ -2,22 +2,21 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, TypeVar
 
 import pytest
 
 from slipstream.cpu_kernels import compiled
+from slipstream.cpu_kernels.compiled.program import Program
 from slipstream.runtime.backends import BACKENDS
-
-Result = TypeVar("Result")
 
 
 class SlowProgram:
     """A step's ops, and a sleep as long as the device takes for them, with no GIL held."""
 
-    def __init__(self, device: "SlowDevice", program: Any) -> None:
+    def __init__(self, device: "SlowDevice", program: Program) -> None:
         self._device = device
         self._program = program
 
@@ -37,7 +36,7 @@ class SlowDevice(ModuleType):
         super().__init__(f"{__name__}.{name}")
         self.__dict__.update({each: getattr(compiled, each) for each in compiled.__all__})
         self.DEVICE = name
-        self.capture = self._capture
+        self.capturing = self._capturing
         self.step_s = step_s
         self.steps = 0
         self.before: Callable[[], None] = lambda: None
@@ -48,9 +47,10 @@ class SlowDevice(ModuleType):
         time.sleep(self.step_s)
         ops()
 
-    def _capture(self, run: Callable[[], Result]) -> tuple[Result, SlowProgram]:
-        result, program = compiled.capture(run)
-        return result, SlowProgram(self, program)
+    @contextmanager
+    def _capturing(self) -> Iterator[SlowProgram]:
+        with compiled.capturing() as program:
+            yield SlowProgram(self, program)
 
 
 def slow_device(name: str, step_s: float, patch: pytest.MonkeyPatch) -> SlowDevice:

@@ -53,25 +53,55 @@ def checked(op: Callable[..., Any], wants_device: bool) -> Callable[..., Any]:
     return run
 
 
+class DeviceMirror:
+    """Arrays of the host, and the device's copies of them."""
+
+    def __init__(self) -> None:
+        self._pairs: list[tuple[np.ndarray, DeviceArray]] = []
+
+    def add(self, array: np.ndarray) -> DeviceArray:
+        self._pairs.append((array, from_host(array)))
+        return self._pairs[-1][1]
+
+    def renew(self) -> None:
+        for array, on_device in self._pairs:
+            on_device[...] = array
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(array.nbytes for array, _ in self._pairs)
+
+
 def strict_backend(name: str, ops: ModuleType, *, on_device: bool) -> Backend:
     """A backend whose ops take the arrays of its memory alone; the host's where not `on_device`."""
     module = ModuleType(f"{__name__}.{name}")
-    module.__dict__.update({each: getattr(ops, each) for each in ops.__all__ if each != "capture"})
+    module.__dict__.update({each: getattr(ops, each) for each in ops.__all__})
     for each in OPS:
         setattr(module, each, checked(getattr(ops, each), on_device))
     if on_device:
+        module.IN_HOST_MEMORY = False
         module.KVPages = DevicePages
+        module.Mirror = DeviceMirror
         module.empty = lambda *shape: np.empty(shape, np.float32).view(DeviceArray)
+        module.empty_host = lambda *shape: np.empty(shape, np.float32)
         module.from_host = from_host
         module.to_host = to_host
     return Backend(name=name, device=name, ops=module, reason="a stand-in")
 
 
-def from_host(array: np.ndarray) -> DeviceArray:
+def from_host(array: np.ndarray, *, out: DeviceArray | None = None) -> DeviceArray:
     assert not isinstance(array, DeviceArray)
-    return array.copy().view(DeviceArray)
+    if out is None:
+        return array.copy().view(DeviceArray)
+    assert isinstance(out, DeviceArray)
+    out[...] = array
+    return out
 
 
-def to_host(array: np.ndarray) -> np.ndarray:
+def to_host(array: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
     assert isinstance(array, DeviceArray)
-    return np.array(array)
+    if out is None:
+        return np.array(array)
+    assert not isinstance(out, DeviceArray)
+    out[...] = array
+    return out
