@@ -14,7 +14,7 @@ Each figure is one that a vendor publishes, times an assumed share of it that pr
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from slipstream.offload.device_costs import DeviceCosts, LinkCosts, MachineCosts
+from slipstream.offload.device_costs import MachineCosts, NominalDeviceCosts, NominalLinkCosts
 from slipstream.offload.errors import PlanOptionError
 
 GIB = 1024**3
@@ -40,26 +40,30 @@ def machine_preset(name: str) -> MachineCosts:
     return PRESETS[name]
 
 
-def _cpu(*, memory_gb_per_s: float, cores: int, base_ghz: float, multiply_adds: int) -> DeviceCosts:
+def _cpu(
+    *, memory_gb_per_s: float, cores: int, base_ghz: float, multiply_adds: int
+) -> NominalDeviceCosts:
     """A CPU; `multiply_adds` is the peak of int8 ones, a cycle and core."""
-    return DeviceCosts(
+    return NominalDeviceCosts(
         read_gb_per_s=memory_gb_per_s * READ_SHARE,
         multiply_adds_per_s=cores * base_ghz * 1e9 * multiply_adds * COMPUTE_SHARE,
         layer_overhead_s=CPU_LAYER_OVERHEAD_S,
     )
 
 
-def _gpu(*, memory_gb_per_s: float, peak_tflops: float) -> DeviceCosts:
+def _gpu(*, memory_gb_per_s: float, peak_tflops: float) -> NominalDeviceCosts:
     """A GPU; of `peak_tflops`, in float16, each multiply-add is two operations."""
-    return DeviceCosts(
+    return NominalDeviceCosts(
         read_gb_per_s=memory_gb_per_s * READ_SHARE,
         multiply_adds_per_s=peak_tflops * 1e12 / 2 * COMPUTE_SHARE,
         layer_overhead_s=GPU_LAYER_OVERHEAD_S,
     )
 
 
-def _pcie_3(lanes: int) -> LinkCosts:
-    return LinkCosts(gb_per_s=lanes * PCIE_3_LANE_GB_PER_S * LINK_SHARE, latency_s=LINK_LATENCY_S)
+def _pcie_3(lanes: int) -> NominalLinkCosts:
+    return NominalLinkCosts(
+        gb_per_s=lanes * PCIE_3_LANE_GB_PER_S * LINK_SHARE, latency_s=LINK_LATENCY_S
+    )
 
 
 PRESETS: Mapping[str, MachineCosts] = MappingProxyType(

@@ -5,22 +5,56 @@ The runtime fills these in from a model file; what a part computes is not known 
 
 from dataclasses import dataclass
 
+from slipstream.cpu_kernels import QuantType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """A weight matrix that each row of a step is multiplied with.
+
+    Raises ValueError for the name of a quantisation that no kernel knows.
+    """
+
+    quant_type: str  # name of a `QuantType`
+    num_bytes: int  # in memory, packed for the kernels
+    multiply_adds: int  # for each row of a step: its rows x its columns
+
+    def __post_init__(self) -> None:
+        if self.quant_type not in QuantType.__members__:
+            raise ValueError(
+                f"quant_type: expected one of {', '.join(QuantType.__members__)}; "
+                f"got {self.quant_type!r}"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerPart:
-    """One layer and its share of the KV cache."""
+    """One layer: its matrices, its attention and its share of the KV cache."""
 
-    weight_bytes: int
-    multiply_adds: int  # of its matrices, for each row of a step
+    matrices: tuple[Matrix, ...]
     kv_bytes_per_token: int
+    attention_multiply_adds: int  # for each row and each key that it sees: 2 x H x D
+    attention_window: int | None = None  # most keys that a row sees; None is all that are held
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the matrices."""
+        return sum(matrix.num_bytes for matrix in self.matrices)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of the matrices for each row of a step."""
+        return sum(matrix.multiply_adds for matrix in self.matrices)
 
     def bytes_with_kv(self, num_tokens: int) -> int:
-        """Bytes of the weights and of the keys and values of `num_tokens` tokens.
-
-        With the tokens of the whole context it is the memory that the layer takes; with those that
-        the cache holds it is what a step reads, which is each weight, key and value once.
-        """
+        """Memory that the layer takes, in bytes, with a KV cache of `num_tokens` tokens."""
         return self.weight_bytes + num_tokens * self.kv_bytes_per_token
+
+    def keys_seen(self, held_tokens: int) -> int:
+        """Keys that a row sees in a cache that holds `held_tokens` tokens."""
+        if self.attention_window is None:
+            return held_tokens
+        return min(held_tokens, self.attention_window)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +65,27 @@ class ModelParts:
     """
 
     layers: tuple[LayerPart, ...]
-    head_bytes: int
+    head: Matrix  # for each row whose logits are wanted
     hidden_size: int  # C
     vocab_size: int  # V
     workspace_bytes: int  # scratch memory of the largest step, on each device that has a part
     trained_context: int  # tokens
 
     @property
+    def head_bytes(self) -> int:
+        """Bytes of the head."""
+        return self.head.num_bytes
+
+    @property
     def head_multiply_adds(self) -> int:
-        """Multiply-adds of the head for each row whose logits are wanted: C x V."""
-        return self.hidden_size * self.vocab_size
+        """Multiply-adds of the head for each row whose logits are wanted."""
+        return self.head.multiply_adds
+
+    @property
+    def quant_types(self) -> tuple[str, ...]:
+        """Names of the quantisations of all matrices, each once, in order of appearance."""
+        matrices = [matrix for layer in self.layers for matrix in layer.matrices]
+        return tuple(dict.fromkeys(matrix.quant_type for matrix in [*matrices, self.head]))
 
     def kv_tokens(self, num_tokens: int) -> int:
         """Of `num_tokens` tokens, those the KV cache holds: at most the trained context."""

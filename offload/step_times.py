@@ -1,8 +1,7 @@
 """Predicted seconds of a model's steps, for many placements at once.
 
-A layer takes the longer of reading its bytes and computing its rows, on the device that it lies on;
-where the device changes, hidden states cross the link. The arithmetic of attention is left out: it
-is little beside that of the matrices until a cache holds some thousand tokens.
+A layer, attention included, takes what `DeviceCosts` says of the device that it lies on; where the
+device changes, hidden states cross the link.
 """
 
 from dataclasses import dataclass
@@ -148,11 +147,8 @@ def _device_seconds(
     if device is None:
         return np.zeros(len(parts.layers) + 1), 0.0
     tokens = parts.kv_tokens(held_tokens)
-    layers = [
-        device.matrix_seconds(layer.bytes_with_kv(tokens), layer.multiply_adds, rows)
-        for layer in parts.layers
-    ]
-    head = device.matrix_seconds(parts.head_bytes, parts.head_multiply_adds, head_rows)
+    layers = [device.layer_seconds(layer, rows, tokens) for layer in parts.layers]
+    head = device.head_seconds(parts, head_rows)
     return np.cumsum([0.0, *layers], dtype=np.float64), head
 
 

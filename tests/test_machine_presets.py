@@ -6,7 +6,7 @@ import pytest
 
 from slipstream.offload.errors import PlanOptionError
 from slipstream.offload.machine_presets import PRESETS, machine_preset
-from slipstream.offload.model_parts import LayerPart, ModelParts
+from slipstream.offload.model_parts import LayerPart, Matrix, ModelParts
 from slipstream.offload.placement_plan import PlacementPlan
 from slipstream.offload.placement_planner import PlacementOptions, plan_placement
 
@@ -14,15 +14,21 @@ MB = 10**6
 WITH_GPU = ("gtx-1650", "rtx-2060", "rtx-3050-pcie3-x8")
 
 
+def matrix(num_bytes: int, multiply_adds: int) -> Matrix:
+    return Matrix(quant_type="Q4_K", num_bytes=num_bytes, multiply_adds=multiply_adds)
+
+
 def equal_layers(
     num_layers: int, layer_bytes: int, *, head_bytes: int, hidden_size: int, multiply_adds: int
 ) -> ModelParts:
     layer = LayerPart(
-        weight_bytes=layer_bytes, multiply_adds=multiply_adds, kv_bytes_per_token=1024
+        matrices=(matrix(layer_bytes, multiply_adds),),
+        kv_bytes_per_token=1024,
+        attention_multiply_adds=2 * hidden_size,
     )
     return ModelParts(
         layers=(layer,) * num_layers,
-        head_bytes=head_bytes,
+        head=matrix(head_bytes, hidden_size * 151_936),
         hidden_size=hidden_size,
         vocab_size=151_936,
         workspace_bytes=150 * MB,

@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slipstream.offload.device_costs import DeviceCosts, LinkCosts, MachineCosts
+from slipstream.offload.device_costs import (
+    MachineCosts,
+    NominalDeviceCosts,
+    NominalLinkCosts,
+)
 from slipstream.offload.errors import PlanMemoryError, PlanOptionError
 from slipstream.offload.model_parts import LayerPart, ModelParts
 from slipstream.offload.placement import VRAM_MARGIN_BYTES, Placement, Placements
@@ -19,6 +23,7 @@ from support.placement_search import (
     chosen_by,
     fits,
     least_s,
+    matrix,
     placed_bytes,
     random_case,
     try_plan,
@@ -27,19 +32,29 @@ from support.placement_search import (
 
 MB = 10**6
 GB = 10**9
+
+
+def layer(weight_bytes: int, multiply_adds: int) -> LayerPart:
+    return LayerPart(
+        matrices=(matrix(weight_bytes, multiply_adds),),
+        kv_bytes_per_token=1000,
+        attention_multiply_adds=0,
+    )
+
+
 MODEL = ModelParts(
-    layers=(LayerPart(weight_bytes=35 * MB, multiply_adds=47 * MB, kv_bytes_per_token=1000),) * 28,
-    head_bytes=200 * MB,
+    layers=(layer(35 * MB, 47 * MB),) * 28,
+    head=matrix(200 * MB, 1536 * 150_000),
     hidden_size=1536,
     vocab_size=150_000,
     workspace_bytes=100 * MB,
     trained_context=32_768,
 )
-DRAFT = replace(MODEL, layers=(replace(MODEL.layers[0], weight_bytes=10 * MB),) * 24)
+DRAFT = replace(MODEL, layers=(layer(10 * MB, 47 * MB),) * 24)
 MACHINE = MachineCosts(
-    cpu=DeviceCosts(read_gb_per_s=40, multiply_adds_per_s=3e11, layer_overhead_s=1e-5),
-    gpu=DeviceCosts(read_gb_per_s=200, multiply_adds_per_s=3e12, layer_overhead_s=5e-5),
-    link=LinkCosts(gb_per_s=6, latency_s=2e-5),
+    cpu=NominalDeviceCosts(read_gb_per_s=40, multiply_adds_per_s=3e11, layer_overhead_s=1e-5),
+    gpu=NominalDeviceCosts(read_gb_per_s=200, multiply_adds_per_s=3e12, layer_overhead_s=5e-5),
+    link=NominalLinkCosts(gb_per_s=6, latency_s=2e-5),
     ram_bytes=12 * GB,
     vram_bytes=4 * GB,
 )
@@ -146,8 +161,10 @@ class TestPlacement:
 
     def test_a_draft_alone_on_a_gpu_that_has_room_for_no_more(self) -> None:
         """The draft goes on while the CPU verifies: a round costs no more than the target."""
-        draft = replace(DRAFT, head_bytes=10 * MB, vocab_size=1000, workspace_bytes=10 * MB)
-        target = replace(MODEL, head_bytes=900 * MB, workspace_bytes=500 * MB)
+        draft = replace(
+            DRAFT, head=matrix(10 * MB, 1536 * 1000), vocab_size=1000, workspace_bytes=10 * MB
+        )
+        target = replace(MODEL, head=matrix(900 * MB, 1536 * 150_000), workspace_bytes=500 * MB)
         made = plan(target, draft, vram_bytes=700 * MB, draft_acceptance=0.9, draft_depth=3)
         assert made.placement == Placement(
             first_layer=0, end_layer=0, head_on_gpu=False, draft_device="gpu"
@@ -212,7 +229,7 @@ class TestWhy:
         )
 
     def test_a_link_too_slow_for_anything(self) -> None:
-        slow = replace(MACHINE, link=LinkCosts(gb_per_s=6, latency_s=1.0))
+        slow = replace(MACHINE, link=NominalLinkCosts(gb_per_s=6, latency_s=1.0))
         (why,) = plan(machine=slow).why
         assert why.startswith("The GPU stays empty: the best use of it that fits would take ")
         assert why.endswith("% longer.")
@@ -280,10 +297,10 @@ class TestRefusals:
 
 
 def test_a_step_takes_the_longer_of_reading_and_computing() -> None:
-    costs = DeviceCosts(read_gb_per_s=10, multiply_adds_per_s=1e9, layer_overhead_s=0.5)
+    costs = NominalDeviceCosts(read_gb_per_s=10, multiply_adds_per_s=1e9, layer_overhead_s=0.5)
     assert costs.matrix_seconds(20 * GB, 10**8, 1) == pytest.approx(2.5)
     assert costs.matrix_seconds(20 * GB, 10**8, 30) == pytest.approx(3.5)
-    assert LinkCosts(gb_per_s=5, latency_s=0.25).seconds(10 * GB) == pytest.approx(2.25)
+    assert NominalLinkCosts(gb_per_s=5, latency_s=0.25).seconds(10 * GB) == pytest.approx(2.25)
 
 
 def test_tokens_of_a_round() -> None:

@@ -3,13 +3,17 @@
 import importlib.metadata
 import platform
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from slipstream import __version__
 from slipstream.offload.bandwidth import measured_read_bandwidth
-from slipstream.offload.machine import explain_default_threads, probe
+from slipstream.offload.machine import default_threads, explain_default_threads, probe
+from slipstream.offload.profile.gpu_access import gpu_problem
+from slipstream.offload.profile.machine_profile import MachineProfile
+from slipstream.offload.profile.profile_file import default_file
+from slipstream.offload.profile.profiling import Progress, measured_profile, stored_profile
 from slipstream.runtime.backends import load_backend
 from slipstream.runtime.catalogue import list_local, models_folder
 from slipstream.runtime.errors import OptionError
@@ -18,10 +22,44 @@ from slipstream.runtime.errors import OptionError
 EXTRAS = {"llamacpp": ("llama-cpp-python",), "gpu": ("torch", "triton"), "onnx": ("onnx",)}
 
 
-def diagnose() -> dict[str, Any]:
-    """The machine, the kernels, models, versions and extras, ready for JSON."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundProfile:
+    """The machine's profile where there is one, and what stands in the way of measuring."""
+
+    profile: MachineProfile | None
+    problem: str | None  # why none can be measured
+    gpu_problem: str | None  # why no GPU was measured, or can be
+
+
+def find_profile(*, measure: bool, progress: Progress | None = None) -> FoundProfile:
+    """The profile that is kept for this machine with its default threads, or one measured now.
+
+    A measured one is kept from then on.
+    """
+    try:
+        load_backend()
+    except OptionError as error:
+        return FoundProfile(profile=None, problem=str(error), gpu_problem=None)
+    machine = probe()
+    threads = default_threads(machine)
+    if measure:
+        profile = measured_profile(threads, machine=machine, again=True, progress=progress)
+    else:
+        profile = stored_profile(threads, machine=machine)
+    reason = gpu_problem(machine) if profile is None else profile.gpu_problem
+    return FoundProfile(profile=profile, problem=None, gpu_problem=reason)
+
+
+def diagnose(found: FoundProfile) -> dict[str, Any]:
+    """The machine, its profile, the kernels, models, versions and extras, ready for JSON."""
     return {
         "machine": examine_machine(),
+        "profile": {
+            "file": str(default_file()),
+            "problem": found.problem,
+            "gpu_problem": found.gpu_problem,
+            "figures": None if found.profile is None else asdict(found.profile),
+        },
         "kernels": examine_kernels(),
         "models": examine_models(),
         "versions": {

@@ -1,5 +1,6 @@
 """`slipstream doctor`: what this machine and this installation are, for a bug report."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,37 @@ from slipstream.offload.units import format_bytes
 
 
 @click.command("doctor", short_help="Examine this machine and this installation.")
+@click.option(
+    "--profile",
+    "measure",
+    is_flag=True,
+    help="Measure what products, attention and copies take here, show it and keep it.",
+)
 @json_option
-def doctor_command(as_json: bool) -> None:
+def doctor_command(measure: bool, as_json: bool) -> None:
     """Examine this machine and this installation; measures the memory's read bandwidth."""
-    from slipstream.apps.cli.diagnosis import diagnose
+    from slipstream.apps.cli.diagnosis import diagnose, find_profile
+    from slipstream.apps.cli.profile_table import profile_lines
+    from slipstream.apps.cli.progress import LoadProgress
 
-    diagnosis = diagnose()
+    with LoadProgress() as progress:
+        found = find_profile(measure=measure, progress=progress)
+    diagnosis = diagnose(found)
     if as_json:
         put_json(diagnosis)
         return
     rows = [
         *machine_rows(diagnosis["machine"]),
         *gpu_rows(diagnosis["machine"]["gpus"]),
+        profile_row(diagnosis["profile"]),
         kernels_row(diagnosis["kernels"]),
         models_row(diagnosis["models"]),
         *software_rows(diagnosis),
     ]
-    put("\n".join(aligned(rows)) + "\n")
+    lines = aligned(rows)
+    if measure and found.profile is not None:
+        lines += ["", *profile_lines(found.profile)]
+    put("\n".join(lines) + "\n")
 
 
 def machine_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
@@ -56,6 +71,20 @@ def gpu_rows(gpus: list[dict[str, Any]]) -> list[tuple[str, str]]:
         size = f", {format_bytes(memory)}" if memory is not None else ""
         rows.append(("GPU", f"{gpu['name']}{size}; this version computes on the CPU only"))
     return rows or [("GPU", "none found; this version computes on the CPU only")]
+
+
+def profile_row(profile: dict[str, Any]) -> tuple[str, str]:
+    if profile["problem"] is not None:
+        return ("profile", f"none, and none can be measured: {profile['problem']}")
+    figures = profile["figures"]
+    if figures is None:
+        text = "none kept; `slipstream doctor --profile` measures one"
+    else:
+        measured_at = datetime.fromisoformat(figures["measured_at"])
+        text = f"measured {measured_at:%Y-%m-%d %H:%M} UTC with {figures['threads']} threads"
+    if profile["gpu_problem"] is not None:
+        text += f" (CPU only: {profile['gpu_problem']})"
+    return ("profile", text)
 
 
 def software_rows(diagnosis: dict[str, Any]) -> list[tuple[str, str]]:

@@ -10,9 +10,13 @@ from itertools import combinations, product
 
 import numpy as np
 
-from slipstream.offload.device_costs import DeviceCosts, LinkCosts, MachineCosts
+from slipstream.offload.device_costs import (
+    MachineCosts,
+    NominalDeviceCosts,
+    NominalLinkCosts,
+)
 from slipstream.offload.errors import PlanMemoryError
-from slipstream.offload.model_parts import LayerPart, ModelParts
+from slipstream.offload.model_parts import LayerPart, Matrix, ModelParts
 from slipstream.offload.placement import VRAM_MARGIN_BYTES
 from slipstream.offload.placement_plan import PlacementPlan
 from slipstream.offload.placement_planner import PlacementOptions, plan_placement
@@ -61,17 +65,18 @@ def random_parts(rng: np.random.Generator, num_layers: int, spread: float) -> Mo
     bytes_a_weight = rng.uniform(0.5, 2)
     sizes = some(rng, 5e6, 3e8) * rng.uniform(1 - spread, 1 + spread, num_layers)
     kv_bytes_per_token = int(rng.integers(0, 20_000))
+    attention_multiply_adds = int(kv_bytes_per_token * rng.uniform(0, 4))
     hidden_size, vocab_size = int(rng.integers(256, 8192)), int(rng.integers(1000, 200_000))
     return ModelParts(
         layers=tuple(
             LayerPart(
-                weight_bytes=int(size),
-                multiply_adds=int(size / bytes_a_weight),
+                matrices=(matrix(int(size), int(size / bytes_a_weight)),),
                 kv_bytes_per_token=kv_bytes_per_token,
+                attention_multiply_adds=attention_multiply_adds,
             )
             for size in sizes
         ),
-        head_bytes=int(hidden_size * vocab_size * bytes_a_weight),
+        head=matrix(int(hidden_size * vocab_size * bytes_a_weight), hidden_size * vocab_size),
         hidden_size=hidden_size,
         vocab_size=vocab_size,
         workspace_bytes=int(rng.integers(0, 300 * MB)),
@@ -79,8 +84,13 @@ def random_parts(rng: np.random.Generator, num_layers: int, spread: float) -> Mo
     )
 
 
+def matrix(num_bytes: int, multiply_adds: int) -> Matrix:
+    """A matrix whose quantisation does not matter: nominal costs do not look at it."""
+    return Matrix(quant_type="Q4_K", num_bytes=num_bytes, multiply_adds=multiply_adds)
+
+
 def random_machine(rng: np.random.Generator, has_gpu: bool) -> MachineCosts:
-    cpu = DeviceCosts(
+    cpu = NominalDeviceCosts(
         read_gb_per_s=some(rng, 5, 100),
         multiply_adds_per_s=some(rng, 5e10, 2e12),
         layer_overhead_s=rng.uniform(0, 1e-4),
@@ -88,7 +98,7 @@ def random_machine(rng: np.random.Generator, has_gpu: bool) -> MachineCosts:
     ram_bytes = int(some(rng, 1e9, 32e9))
     if not has_gpu:
         return MachineCosts(cpu=cpu, ram_bytes=ram_bytes)
-    gpu = DeviceCosts(
+    gpu = NominalDeviceCosts(
         read_gb_per_s=some(rng, 20, 1000),
         multiply_adds_per_s=some(rng, 2e11, 5e13),
         layer_overhead_s=rng.uniform(0, 3e-4),
@@ -96,7 +106,7 @@ def random_machine(rng: np.random.Generator, has_gpu: bool) -> MachineCosts:
     return MachineCosts(
         cpu=cpu,
         gpu=gpu,
-        link=LinkCosts(gb_per_s=some(rng, 0.5, 30), latency_s=some(rng, 1e-6, 1e-3)),
+        link=NominalLinkCosts(gb_per_s=some(rng, 0.5, 30), latency_s=some(rng, 1e-6, 1e-3)),
         ram_bytes=ram_bytes,
         vram_bytes=int(some(rng, 5e8, 12e9)),
     )
@@ -173,7 +183,8 @@ def step_s(
             copied.append(4 * rows * parts.hidden_size)
         was_on_gpu = on_gpu
         num_bytes = layer.weight_bytes + held_tokens * layer.kv_bytes_per_token
-        spent_s[on_gpu] += costs[on_gpu].matrix_seconds(num_bytes, layer.multiply_adds, rows)
+        multiply_adds = layer.multiply_adds + held_tokens * layer.attention_multiply_adds
+        spent_s[on_gpu] += costs[on_gpu].matrix_seconds(num_bytes, multiply_adds, rows)
     if choice.head_on_gpu != was_on_gpu:
         copied.append(4 * head_rows * parts.hidden_size)
     if choice.head_on_gpu:
