@@ -11,11 +11,17 @@ from slipstream.gpu_kernels.attention import attention
 from slipstream.gpu_kernels.device import NoDeviceError, compute_device
 from slipstream.gpu_kernels.kv_pages import KVPages
 from slipstream.gpu_kernels.matmul import matmul
+from slipstream.gpu_kernels.memory import (
+    DeviceMemoryError,
+    free_bytes,
+    limit_bytes,
+    peak_bytes,
+)
 from slipstream.gpu_kernels.mirror import Mirror
 from slipstream.gpu_kernels.prepare import prepare, set_num_threads
 from slipstream.gpu_kernels.rms_norm import rms_norm
 from slipstream.gpu_kernels.rotate_and_store import rotate_and_store
-from slipstream.gpu_kernels.tensors import empty, empty_host, from_host, to_host
+from slipstream.gpu_kernels.tensors import empty, empty_host, from_host, synchronize, to_host
 from slipstream.gpu_kernels.top_k import top_k
 from slipstream.gpu_kernels.weight import Weight, pack_weight, stack_weights, weight_bytes
 
@@ -25,6 +31,7 @@ IN_HOST_MEMORY = False  # are their arrays
 __all__ = [
     "DEVICE",
     "IN_HOST_MEMORY",
+    "DeviceMemoryError",
     "KVPages",
     "Mirror",
     "NoDeviceError",
@@ -34,14 +41,18 @@ __all__ = [
     "dequantize",
     "empty",
     "empty_host",
+    "free_bytes",
     "from_host",
+    "limit_bytes",
     "matmul",
     "pack_weight",
+    "peak_bytes",
     "prepare",
     "rms_norm",
     "rotate_and_store",
     "set_num_threads",
     "stack_weights",
+    "synchronize",
     "to_host",
     "top_k",
     "weight_bytes",

@@ -1,11 +1,14 @@
 """Ops that run without the host between them, as CUDA graphs."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import torch
+
+_CAPTURING = threading.Lock()
 
 
 class Graph:
@@ -24,12 +27,12 @@ def capturing() -> Iterator[Graph]:
     """The ops that this thread calls meanwhile, none of which runs before the graph does.
 
     Each must have run before with arguments of the same kind, so that its kernel is there. Graphs
-    share the memory of what lies between their ops, so one runs at a time.
+    share the memory of what lies between their ops: they run on one stream, one after another.
     """
     captured = Graph()
     stream = _stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
+    with _CAPTURING, torch.cuda.stream(stream):
         captured.graph.capture_begin(pool=_pool(), capture_error_mode="thread_local")
         try:
             yield captured

@@ -1,5 +1,7 @@
 """Copies to the device that the host does not wait for."""
 
+import threading
+
 import numpy as np
 import torch
 
@@ -26,12 +28,10 @@ class _Buffer:
 
 
 class Staging:
-    """Takes an array in, so that it may change at once, and copies it to the device in its turn.
-
-    For one thread at a time, as all work on the device is.
-    """
+    """Takes an array in, so that it may change at once, and copies it to the device in its turn."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # a draft and its target may copy at a time
         self._buffers: list[_Buffer] = []
         self._next = 0
 
@@ -39,10 +39,11 @@ class Staging:
         """`out`, which will hold the bits of `array`: of as many bytes an element, and as large."""
         if compute_device().type != "cuda":
             return out.copy_(torch.from_numpy(array).view(out.dtype))
-        if len(self._buffers) < _NUM_BUFFERS:
-            self._buffers.append(_Buffer())
-        self._next = (self._next + 1) % len(self._buffers)
-        self._buffers[self._next].copy(array, out)
+        with self._lock:
+            if len(self._buffers) < _NUM_BUFFERS:
+                self._buffers.append(_Buffer())
+            self._next = (self._next + 1) % len(self._buffers)
+            self._buffers[self._next].copy(array, out)
         return out
 
 

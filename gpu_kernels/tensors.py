@@ -47,6 +47,12 @@ def to_host(tensor: torch.Tensor, *, out: np.ndarray | None = None) -> np.ndarra
     return host
 
 
+def synchronize() -> None:
+    """Wait until the device has done all that it was given."""
+    if compute_device().type == "cuda":
+        torch.cuda.synchronize()
+
+
 def expect_tensor(name: str, got: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     """Raise ShapeError unless `got` is C-contiguous, of this dtype and shape, on the device."""
     device = compute_device()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from slipstream.offload.placement_plan import PlacementPlan
 from slipstream.offload.table import aligned
 from slipstream.offload.units import format_bytes
 
@@ -61,6 +62,7 @@ class Plan:
     ram_margin_bytes: int  # of the available RAM, left to others
     read_gb_per_s: float | None
     decisions: tuple[Decision, ...]
+    placement: PlacementPlan | None = None  # where a GPU has a part of the model or the draft
 
     @property
     def kv_tokens(self) -> int:
@@ -92,6 +94,9 @@ class Plan:
         rows = [
             (decision.what, _readable(decision.value), decision.why) for decision in self.decisions
         ]
+        if self.placement is not None:
+            lines = aligned([*rows, *self._memory_rows()])
+            return [*lines, "", *str(self.placement).splitlines()]
         return aligned([*rows, *self._memory_rows(), *self._speed_rows()])
 
     def compare(

@@ -23,11 +23,13 @@ def plan_cpu(
     speculation: Sequence[Decision] = (),
     threads: int | None = None,
     context: int | None = None,
+    max_sequences: int = MAX_SEQUENCES,
 ) -> Plan:
-    """The plan for running a model on the CPU alone; a pure function, to be called before loading.
+    """The plan for what of a model is in RAM; a pure function, to be called before loading.
 
     `backend`, `kv` and `speculation` were decided by the runtime and are told with the rest.
-    `threads` and `context` are met exactly, or decided here where None. Memory is never planned
+    `threads` and `context` are met exactly, or decided here where None; `max_sequences` is 1 where
+    a GPU has a share of the KV cache. Memory is never planned
     beyond what is available less a margin for other programs (`memory.ram_margin_bytes`).
     Raises PlanOptionError for a request that the machine or the model rules out, PlanMemoryError
     when the model does not fit.
@@ -40,7 +42,9 @@ def plan_cpu(
         num_tokens, context_why = _choose_context(footprint, machine, free_bytes)
     else:
         num_tokens, context_why = _check_context(footprint, machine, free_bytes, context)
-    num_sequences, sequences_why = _choose_sequences(footprint, machine, free_bytes, num_tokens)
+    num_sequences, sequences_why = _choose_sequences(
+        footprint, machine, free_bytes, num_tokens, max_sequences
+    )
     return Plan(
         backend=str(backend.value),
         threads=num_threads,
@@ -120,17 +124,19 @@ def _check_context(
 
 
 def _choose_sequences(
-    footprint: Footprint, machine: Machine, free_bytes: int, context: int
+    footprint: Footprint, machine: Machine, free_bytes: int, context: int, most: int
 ) -> tuple[int, str]:
     """How many sequences of `context` tokens the KV cache holds: one at least, more with room."""
+    if most == 1:
+        return 1, "the KV cache takes VRAM too; shorter sequences share its tokens"
     kv_bytes = context * footprint.kv_bytes_per_token
     if kv_bytes == 0:
-        return MAX_SEQUENCES, "the model keeps no KV cache"
+        return most, "the model keeps no KV cache"
     free_bytes -= footprint.kv_bytes(context, 0)  # the draft's
     in_share = int(machine.ram_available_bytes * KV_SHARE) // kv_bytes
     fits = min(in_share, free_bytes // kv_bytes)
-    if fits >= MAX_SEQUENCES:
-        return MAX_SEQUENCES, "the most that are kept, with the whole context each"
+    if fits >= most:
+        return most, "the most that are kept, with the whole context each"
     why = f"{format_bytes(kv_bytes)} of KV cache each, and all of them may take "
     if in_share <= free_bytes // kv_bytes:
         why += f"{KV_SHARE:.0%} of the available RAM"

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 from slipstream.offload.plan import Plan
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.checkpoint import ModelFile
-from slipstream.runtime.draft_choice import DraftChoice
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.kv_cache import pages_for
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.loading_steps import Progress, check_vocabulary, prepare_kernels, stage_of
 from slipstream.runtime.models import ModelConfig, load_model
-from slipstream.runtime.planning import DRAFT_HEAD_ROWS
+from slipstream.runtime.planning import DRAFT_HEAD_ROWS, ModelRequest, Planned
 from slipstream.runtime.speculation import CostlyDrafter, DraftModel, ModelDrafter, TimedSequence
 from slipstream.runtime.tokenizer import Tokenizer
 
@@ -21,25 +20,20 @@ if TYPE_CHECKING:
 
 
 def load_draft(
-    choice: DraftChoice,
-    target: ModelFile,
-    tokenizer: Tokenizer,
-    backend: Backend,
-    draft_backend: Backend,
-    plan: Plan,
-    progress: Progress | None,
+    request: ModelRequest, planned: Planned, tokenizer: Tokenizer, progress: Progress | None
 ) -> CostlyDrafter | None:
     """The drafter that has a draft of its own, if there is to be one.
 
-    tokenizer, backend : of the target
-    draft_backend      : of a model that drafts
+    tokenizer : of the target
     Raises OptionError where a draft's tokens are not the target's, and as `load` does.
     """
+    choice, plan = request.draft, planned.plan
     if choice.trained is not None:
-        return _load_dovetail(choice.trained, target, tokenizer, backend, plan)
+        return _load_dovetail(choice.trained, request.file, tokenizer, request.backend, plan)
     if choice.file is None or choice.config is None:
         return None
-    return _load_draft_model(choice.file, choice.config, tokenizer, draft_backend, plan, progress)
+    backend = planned.draft_backend
+    return _load_draft_model(choice.file, choice.config, tokenizer, backend, plan, progress)
 
 
 def _load_draft_model(

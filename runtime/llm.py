@@ -44,6 +44,7 @@ class LLM:
         kv: str = "auto",
         speculate: str = "auto",
         acceptance: str = "match",
+        strict: bool = False,
         seed: int | None = None,
     ) -> None:
         """Load a model: a catalogue name, a path, or hf:org/repo:file.gguf.
@@ -65,9 +66,12 @@ class LLM:
                     drafts, so a seed has one text; "rejection" and "spectr" let the draft model
                     draw too and accept more of it, with the same distribution of texts
         seed      : of every request that names none; None draws a new one for each
-        vram_bytes is for versions with a GPU; asking for it here is an error. Raises CatalogueError
-        when a model is not on this machine, CheckpointError when its file is damaged,
-        UnsupportedError when it needs something that is not implemented, OptionError, and
+        vram_bytes: of a GPU's memory to use at most, and then a GPU has to be there; 0 leaves it
+                    alone; None uses what is free, where kernels can run and the plan says it pays
+        strict    : when the GPU has less free memory than planned, raise MemoryBudgetError; else a
+                    smaller plan is made, and a warning logged
+        Raises CatalogueError when a model is not on this machine, CheckpointError when its file is
+        damaged, UnsupportedError when it needs something that is not implemented, OptionError, and
         MemoryBudgetError before loading what would not fit.
         """
         options = Options(
@@ -78,6 +82,7 @@ class LLM:
             kv=kv,
             speculate=speculate,
             acceptance=acceptance,
+            strict=strict,
             seed=seed,
         )
         self._start(load(model, options, progress=terminal_progress()), options)

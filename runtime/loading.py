@@ -9,18 +9,24 @@ from slipstream.offload.plan import Plan
 from slipstream.runtime.backends import load_backend
 from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.checkpoint import ModelFile
-from slipstream.runtime.draft_choice import chosen_draft
+from slipstream.runtime.draft_choice import DraftChoice, chosen_draft
 from slipstream.runtime.draft_loading import load_draft
 from slipstream.runtime.engine import Engine
 from slipstream.runtime.errors import MemoryBudgetError
-from slipstream.runtime.kv_cache import KVCache, pages_for
+from slipstream.runtime.kv_cache import pages_for
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.loading_steps import Progress, check_vocabulary, prepare_kernels, stage_of
-from slipstream.runtime.models import ModelConfig, load_model, read_model_config
+from slipstream.runtime.models import ModelConfig, empty_cache, load_model, read_model_config
 from slipstream.runtime.options import KV_DTYPES, Options
-from slipstream.runtime.planning import overlaps, plan_for
+from slipstream.runtime.planning import ModelRequest, Planned, overlaps, plan_for
 from slipstream.runtime.speculation import Speculation
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
+from slipstream.runtime.vram_shortage import (
+    check_workspace,
+    device_errors,
+    limit_vram,
+    smaller_plan,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,15 +48,15 @@ def plan_model(
     options: Options,
     backend_name: str = "auto",
     draft_backend_name: str | None = None,
+    progress: Progress | None = None,
 ) -> Plan:
     """What would be decided for a model here; reads the file's header, loads nothing.
 
     Raises as `load` does.
     """
     with ModelFile.open(resolve(model)) as file, chosen_draft(file, options) as draft:
-        backend = load_backend(backend_name)
-        draft_backend = load_backend(draft_backend_name or backend_name)
-        return plan_for(file, read_model_config(file), options, backend, draft, draft_backend)
+        request = _request(file, options, draft, backend_name, draft_backend_name)
+        return plan_for(request, progress=progress).plan
 
 
 def load(
@@ -78,58 +84,80 @@ def load(
         ) from error
 
 
+def _request(
+    file: ModelFile,
+    options: Options,
+    draft: DraftChoice,
+    backend_name: str,
+    draft_backend_name: str | None,
+) -> ModelRequest:
+    return ModelRequest(
+        file=file,
+        config=read_model_config(file),
+        options=options,
+        backend=load_backend(backend_name),
+        draft=draft,
+        draft_backend=load_backend(draft_backend_name or backend_name),
+    )
+
+
 def _load(
     model: str | Path,
     options: Options,
     backend_name: str,
-    draft_backend_name: str,
+    draft_backend_name: str | None,
     progress: Progress | None,
 ) -> Loaded:
     start = time.perf_counter()
     path = resolve(model)
     with ModelFile.open(path) as file, chosen_draft(file, options) as draft:
-        config = read_model_config(file)
-        backend = load_backend(backend_name)
-        draft_backend = load_backend(draft_backend_name)
-        plan = plan_for(file, config, options, backend, draft, draft_backend)
-        with backend.computing(plan.threads), ThreadPoolExecutor(1) as beside:
+        request = _request(file, options, draft, backend_name, draft_backend_name)
+        planned = plan_for(request, progress=progress)
+        while True:
+            try:
+                return _load_planned(request, planned, start, progress)
+            except device_errors(planned) as error:
+                shortage = str(error)
+            # What was loaded goes with the error, and is free again.
+            planned = smaller_plan(request, planned, shortage)
+
+
+def _load_planned(
+    request: ModelRequest, planned: Planned, start: float, progress: Progress | None
+) -> Loaded:
+    file, config, plan, devices = request.file, request.config, planned.plan, planned.devices
+    limit_vram(planned)
+    with devices.computing(plan.threads), ThreadPoolExecutor(1) as beside:
+        for backend in dict.fromkeys((request.backend, *devices.backends)):
             prepare_kernels(file, backend, progress)
-            # Reading a vocabulary takes a core meanwhile.
-            backend.ops.set_num_threads(max(1, plan.threads - 1))
-            pending = beside.submit(_read_tokenizer, file, config)
-            pending.add_done_callback(lambda _: backend.ops.set_num_threads(plan.threads))
-            weights = load_model(file, config, backend, stage_of(progress, "loading weights"))
-            tokenizer, chat_template = pending.result()
-        costly = load_draft(draft, file, tokenizer, backend, draft_backend, plan, progress)
+        # Reading a vocabulary takes a core meanwhile.
+        set_num_threads = request.backend.ops.set_num_threads
+        set_num_threads(max(1, plan.threads - 1))
+        pending = beside.submit(_read_tokenizer, file, config)
+        pending.add_done_callback(lambda _: set_num_threads(plan.threads))
+        weights = load_model(file, config, devices, stage_of(progress, "loading weights"))
+        tokenizer, chat_template = pending.result()
+    costly = load_draft(request, planned, tokenizer, progress)
     # Whole pages for each sequence: else fewer of them fit than the plan says.
     num_tokens = plan.num_sequences * pages_for(plan.context) * PAGE_SIZE
-    cache = _cache_for(config, num_tokens, KV_DTYPES[plan.kv])
+    cache = empty_cache(config, devices, num_tokens, KV_DTYPES[plan.kv])
+    check_workspace(planned)
     return Loaded(
-        path=path,
+        path=file.path,
         config=config,
         tokenizer=tokenizer,
         chat_template=chat_template,
         plan=plan,
-        engine=Engine(weights, cache, backend, threads=plan.threads),
+        engine=Engine(weights, cache, devices, threads=plan.threads),
         speculation=Speculation(
-            draft.names,
-            backend.ops,
+            request.draft.names,
+            request.backend.ops,
             tokenizer.vocab_size,
             costly,
-            acceptance=options.acceptance,
-            overlap=overlaps(backend.device, draft_backend.device, options.acceptance),
+            acceptance=request.options.acceptance,
+            overlap=overlaps(devices, planned.draft_backend, request.options.acceptance),
         ),
         load_s=time.perf_counter() - start,
-    )
-
-
-def _cache_for(config: ModelConfig, num_tokens: int, dtype: str) -> KVCache:
-    return KVCache(
-        num_layers=config.num_layers,
-        num_kv_heads=config.num_kv_heads,
-        head_size=config.head_size,
-        num_tokens=num_tokens,
-        dtype=dtype,
     )
 
 

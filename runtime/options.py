@@ -35,7 +35,8 @@ class Options:
     speculate: str = "auto"
     draft: str | None = None
     acceptance: str = MATCH
-    vram_bytes: int | None = None
+    vram_bytes: int | None = None  # at most; 0 leaves the GPU alone
+    strict: bool = False  # a plan that can't be carried out is an error
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -53,11 +54,8 @@ class Options:
             )
         self._check_drafters()
         self._check_acceptance()
-        if self.vram_bytes:
-            raise OptionError(
-                f"vram_bytes: this version computes on the CPU only, so {self.vram_bytes} bytes "
-                "of GPU memory can't be used; leave it out"
-            )
+        if not isinstance(self.strict, bool):
+            raise OptionError(f"strict must be True or False, got {self.strict!r}")
 
     def _check_drafters(self) -> None:
         names = drafter_names(self.speculate)

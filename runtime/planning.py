@@ -1,106 +1,215 @@
 """What a model file asks of this machine, put before the planner."""
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from slipstream.cpu_kernels import KV_BLOCK_DIMENSIONS
 from slipstream.offload.bandwidth import measured_read_bandwidth
 from slipstream.offload.errors import PlanMemoryError, PlanOptionError
-from slipstream.offload.machine import default_threads, probe
+from slipstream.offload.machine import Machine, default_threads, probe
+from slipstream.offload.model_parts import ModelParts
+from slipstream.offload.placement_plan import PlacementPlan
 from slipstream.offload.plan import Decision, Footprint, Plan
-from slipstream.offload.planner import plan_cpu
+from slipstream.offload.planner import MAX_SEQUENCES, SMALLEST_CONTEXT, plan_cpu
+from slipstream.offload.profile.profiling import Progress
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.draft_choice import DraftChoice
-from slipstream.runtime.engine import LARGEST_CHUNK, Scoring
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
-from slipstream.runtime.models import ModelConfig, head_name
+from slipstream.runtime.footprints import footprint_of, trained_footprint
+from slipstream.runtime.gpu import Gpu, NoGpuError, find_gpu
+from slipstream.runtime.model_parts import parts_of
+from slipstream.runtime.models import Devices, ModelConfig
 from slipstream.runtime.options import DEFAULT_KV, KV_DTYPES, Options
-from slipstream.runtime.speculation import CATCH_UP_ROWS, DRAFT_KV, MATCH, OFF
-
-if TYPE_CHECKING:
-    from slipstream.runtime.dovetail import DraftFile
+from slipstream.runtime.placing import devices_of, left_in_ram, place, vram_workspace_bytes
+from slipstream.runtime.speculation import DRAFT_KV, MATCH, OFF
 
 # A draft gives logits of the first tokens of its vocabulary only. Merges are ordered by how often
 # they were seen, so these are 97 to 99 % of English and code, for half the head's bytes.
 DRAFT_HEAD_ROWS = 1 << 16
 
 
-def plan_for(
-    file: ModelFile,
-    config: ModelConfig,
-    options: Options,
-    backend: Backend,
-    draft: DraftChoice,
-    draft_backend: Backend,
-) -> Plan:
-    """How the model, and the one that drafts for it on a backend of its own, are run here.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """A model to be run.
 
+    backend, draft_backend : of what a GPU does not have
+    """
+
+    file: ModelFile
+    config: ModelConfig
+    options: Options
+    backend: Backend
+    draft: DraftChoice
+    draft_backend: Backend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan, and what carries it out.
+
+    gpu : where it has a part, and the bytes of its VRAM that steps take beside weights and cache
+    """
+
+    plan: Plan
+    devices: Devices
+    draft_backend: Backend
+    gpu: Gpu | None = None
+    vram_workspace_bytes: int = 0
+
+
+def plan_for(
+    request: ModelRequest, *, vram_bytes: int | None = None, progress: Progress | None = None
+) -> Planned:
+    """How the model, and the one that drafts for it, are run here.
+
+    vram_bytes : at most, where less is to be had than the options allow
+    progress   : of measuring what the GPU takes, where that is not known yet
     Raises OptionError, and MemoryBudgetError before anything is loaded that would not fit.
     """
-    machine = probe()
-    threads = options.threads or default_threads(machine)
-    machine = replace(machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine))
-    kv = _choose_kv(config, options)
-    footprint = _footprint(file, config, backend, KV_DTYPES[str(kv.value)])
-    speculation = draft.decisions
-    if draft.file is not None and draft.config is not None:
-        own = _footprint(draft.file, draft.config, draft_backend, DRAFT_KV, DRAFT_HEAD_ROWS)
-        footprint = replace(footprint, draft=own)
-        speculation = (*speculation, _overlap(backend.device, draft_backend.device, options))
-    if draft.trained is not None:
-        own = _trained_footprint(draft.trained, file, backend)
-        footprint = replace(footprint, draft=own)
     try:
-        return plan_cpu(
-            footprint,
-            machine,
-            threads=options.threads,
-            context=options.context,
-            backend=Decision(what="backend", value=backend.name, why=backend.reason),
-            kv=kv,
-            speculation=speculation,
-        )
+        return _planned(request, vram_bytes, progress)
     except PlanOptionError as error:
         raise OptionError(str(error)) from error
     except PlanMemoryError as error:
         raise MemoryBudgetError(str(error)) from error
 
 
-def overlaps(device: str, draft_device: str, acceptance: str) -> bool:
-    """Whether a draft model goes on drafting while the target verifies, each on its device.
+def _planned(request: ModelRequest, vram_bytes: int | None, progress: Progress | None) -> Planned:
+    machine = probe()
+    threads = request.options.threads or default_threads(machine)
+    machine = replace(machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine))
+    kv = _choose_kv(request.config, request.options)
+    parts, draft_parts = model_parts(request, str(kv.value))
+    types = (*parts.quant_types, *(draft_parts.quant_types if draft_parts else ()))
+    in_ram = _InRam(request, machine, kv)
+    try:
+        gpu = find_gpu(request.options, machine, threads, tuple(dict.fromkeys(types)), progress)
+    except NoGpuError as error:
+        return in_ram.planned(Decision(what="GPU", value="none", why=str(error)))
+    limit = gpu.costs.vram_bytes if vram_bytes is None else vram_bytes
+    made = place(parts, draft_parts, request.options, in_ram.context(), gpu, limit)
+    if not made.placement.uses_gpu:
+        return in_ram.planned(Decision(what="GPU", value="none", why=" ".join(made.why)))
+    return in_ram.planned_beside(gpu, made, parts, draft_parts)
+
+
+def model_parts(request: ModelRequest, kv: str) -> tuple[ModelParts, ModelParts | None]:
+    """The parts of the model and of the one that drafts for it, if one does."""
+    parts = parts_of(request.file, request.config, request.backend, KV_DTYPES[kv])
+    draft = request.draft
+    if draft.file is None or draft.config is None:
+        return parts, None
+    backend = request.draft_backend
+    return parts, parts_of(draft.file, draft.config, backend, DRAFT_KV, DRAFT_HEAD_ROWS)
+
+
+class _InRam:
+    """Plans what of a model is in RAM: all of it, or what a GPU leaves."""
+
+    def __init__(self, request: ModelRequest, machine: Machine, kv: Decision) -> None:
+        self._request = request
+        self._machine = machine
+        self._kv = kv
+        self._footprint = _footprint(request, str(kv.value))
+
+    def context(self) -> int:
+        """Tokens to plan a GPU's share for: those asked for, or that RAM alone has room for."""
+        if self._request.options.context is not None:
+            return self._request.options.context
+        try:
+            request = self._request
+            return self._plan(self._footprint, request.backend, request.draft_backend).context
+        except PlanMemoryError:
+            return min(SMALLEST_CONTEXT, self._request.config.context_length)
+
+    def planned(self, gpu: Decision) -> Planned:
+        """Without a GPU."""
+        request = self._request
+        devices, draft_backend = request.backend, request.draft_backend
+        plan = self._plan(self._footprint, devices, draft_backend, gpu)
+        return Planned(plan=plan, devices=devices, draft_backend=draft_backend)
+
+    def planned_beside(
+        self, gpu: Gpu, made: PlacementPlan, parts: ModelParts, draft: ModelParts | None
+    ) -> Planned:
+        """With what a placement gives to a GPU."""
+        request, placement = self._request, made.placement
+        draft_backend = request.draft_backend
+        if placement.draft_device == "gpu":
+            draft_backend = gpu.backend
+        devices = devices_of(placement, request.backend, gpu.backend)
+        plan = self._plan(
+            left_in_ram(self._footprint, parts, placement),
+            devices,
+            draft_backend,
+            Decision(what="GPU", value=gpu.name, why=f"{gpu.backend.name} kernels; see below"),
+            context=self.context(),
+            max_sequences=1 if placement.num_gpu_layers else MAX_SEQUENCES,
+        )
+        return Planned(
+            plan=replace(plan, placement=made),
+            devices=devices,
+            draft_backend=draft_backend,
+            gpu=gpu,
+            vram_workspace_bytes=vram_workspace_bytes(parts, draft, placement),
+        )
+
+    def _plan(
+        self,
+        footprint: Footprint,
+        devices: Devices,
+        draft_backend: Backend,
+        *gpu: Decision,
+        context: int | None = None,
+        max_sequences: int = MAX_SEQUENCES,
+    ) -> Plan:
+        request, options = self._request, self._request.options
+        backend, speculation = request.backend, request.draft.decisions
+        if request.draft.file is not None:
+            speculation = (*speculation, _overlap(devices, draft_backend, options))
+        return plan_cpu(
+            footprint,
+            self._machine,
+            threads=options.threads,
+            context=context or options.context,
+            backend=Decision(what="backend", value=backend.name, why=backend.reason),
+            kv=self._kv,
+            speculation=(*gpu, *speculation),
+            max_sequences=max_sequences,
+        )
+
+
+def _footprint(request: ModelRequest, kv: str) -> Footprint:
+    """Of the model and its draft, both on the CPU."""
+    footprint = footprint_of(request.file, request.config, request.backend, KV_DTYPES[kv])
+    draft = request.draft
+    if draft.file is not None and draft.config is not None:
+        backend = request.draft_backend
+        own = footprint_of(draft.file, draft.config, backend, DRAFT_KV, DRAFT_HEAD_ROWS)
+        footprint = replace(footprint, draft=own)
+    if draft.trained is not None:
+        own = trained_footprint(draft.trained, request.file, request.backend)
+        footprint = replace(footprint, draft=own)
+    return footprint
+
+
+def overlaps(devices: Devices, draft: Backend, acceptance: str) -> bool:
+    """Whether a draft model goes on drafting while the target computes on another device.
 
     Not for tokens that it draws: which of them are used must not depend on who is faster.
     """
-    return device != draft_device and acceptance == MATCH
+    return acceptance == MATCH and any(each.device != draft.device for each in devices.backends)
 
 
-def _overlap(device: str, draft_device: str, options: Options) -> Decision:
-    if overlaps(device, draft_device, options.acceptance):
-        why = f"the draft goes on on {draft_device} while {device} verifies"
+def _overlap(devices: Devices, draft: Backend, options: Options) -> Decision:
+    if overlaps(devices, draft, options.acceptance):
+        others = {each.device for each in devices.backends} - {draft.device}
+        why = f"the draft goes on on {draft.device} while {' and '.join(sorted(others))} verifies"
         return Decision(what="overlap", value="on", why=why)
-    why = f"draft and target share {device}, so they take turns"
-    if device != draft_device:
+    why = f"draft and target share {draft.device}, so they take turns"
+    if any(each.device != draft.device for each in devices.backends):
         why = f"acceptance {options.acceptance} lets the draft draw tokens, one place at a time"
     return Decision(what="overlap", value=OFF, why=why)
-
-
-def _trained_footprint(draft: "DraftFile", target: ModelFile, backend: Backend) -> Footprint:
-    """What a Dovetail draft costs, with the rows of the target's head that it scores."""
-    config, num_tokens = draft.config, len(draft.head_tokens)
-    head = target.tensors[head_name(target.tensors)]
-    packed = backend.ops.weight_bytes(head.quant_type, num_tokens, config.hidden_size)
-    for tensor in draft.tensors.values():
-        if len(tensor.shape) == 2:
-            packed += backend.ops.weight_bytes(tensor.quant_type, *tensor.shape)
-    widest = max(config.feed_forward_size, config.hidden_size, num_tokens)
-    return Footprint(
-        weights_bytes=packed,
-        read_bytes_per_token=packed,
-        kv_bytes_per_token=config.blocks().kv_bytes_per_token(DRAFT_KV),
-        workspace_bytes=4 * CATCH_UP_ROWS * 6 * widest,
-        trained_context=config.window,
-    )
 
 
 def _choose_kv(config: ModelConfig, options: Options) -> Decision:
@@ -112,30 +221,3 @@ def _choose_kv(config: ModelConfig, options: Options) -> Decision:
             f"{config.name} has {config.head_size}; use f16"
         )
     return Decision(what="kv", value=options.kv, why="asked for")
-
-
-def _footprint(
-    file: ModelFile,
-    config: ModelConfig,
-    backend: Backend,
-    kv_dtype: str,
-    head_rows: int | None = None,
-) -> Footprint:
-    """What the model costs. An embedding that is not also the head stays in the file."""
-    vocab_size = min(config.vocab_size, head_rows or config.vocab_size)
-    head = file.tensors.get(head_name(file.tensors))
-    packed = sum(
-        backend.ops.weight_bytes(tensor.quant_type, *tensor.shape)
-        for tensor in file.tensors.values()
-        if len(tensor.shape) == 2 and tensor.name.startswith("blk.")
-    )
-    if head is not None and len(head.shape) == 2:  # else loading says what is wrong with it
-        packed += backend.ops.weight_bytes(head.quant_type, vocab_size, head.shape[1])
-    widest = max(config.feed_forward_size, config.hidden_size, config.num_heads * config.head_size)
-    return Footprint(
-        weights_bytes=packed,
-        read_bytes_per_token=packed,
-        kv_bytes_per_token=config.kv_bytes_per_token(kv_dtype),
-        workspace_bytes=4 * (LARGEST_CHUNK * 6 * widest + Scoring.chunk_limit * vocab_size),
-        trained_context=config.context_length,
-    )

@@ -10,7 +10,7 @@ from slipstream.cpu_kernels.compiled.rms_norm import rms_norm
 from slipstream.cpu_kernels.compiled.rotate_and_store import rotate_and_store
 from slipstream.cpu_kernels.compiled.top_k import top_k
 from slipstream.cpu_kernels.compiled.weight import Weight, pack_weight, stack_weights, weight_bytes
-from slipstream.cpu_kernels.host_arrays import Mirror, empty, from_host, to_host
+from slipstream.cpu_kernels.host_arrays import Mirror, empty, from_host, synchronize, to_host
 from slipstream.cpu_kernels.kv_pages import KVPages
 from slipstream.cpu_kernels.reference.dequantize import dequantize
 
@@ -36,6 +36,7 @@ __all__ = [
     "rotate_and_store",
     "set_num_threads",
     "stack_weights",
+    "synchronize",
     "to_host",
     "top_k",
     "weight_bytes",

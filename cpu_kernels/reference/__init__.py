@@ -3,7 +3,7 @@
 Every other backend has the same names and signatures and is tested against this one.
 """
 
-from slipstream.cpu_kernels.host_arrays import Mirror, empty, from_host, to_host
+from slipstream.cpu_kernels.host_arrays import Mirror, empty, from_host, synchronize, to_host
 from slipstream.cpu_kernels.kv_pages import KVPages
 from slipstream.cpu_kernels.reference.attention import attention
 from slipstream.cpu_kernels.reference.dequantize import dequantize
@@ -34,6 +34,7 @@ __all__ = [
     "rotate_and_store",
     "set_num_threads",
     "stack_weights",
+    "synchronize",
     "to_host",
     "top_k",
     "weight_bytes",

@@ -12,6 +12,7 @@ import numpy as np
 
 from slipstream.runtime.dovetail.draft import DovetailDraft
 from slipstream.runtime.dovetail.waiting_rows import WaitingRows
+from slipstream.runtime.models import Array
 from slipstream.runtime.speculation.drafter import Guess
 from slipstream.runtime.speculation.following_drafter import FollowingDrafter
 from slipstream.runtime.speculation.ranked_guesses import NUM_CANDIDATES, ranked_guesses
@@ -97,7 +98,7 @@ class DovetailDrafter(FollowingDrafter):
         ids = self._draft.head_tokens[places]
         return ranked_guesses(self.name, ids, values, self._vocab_size)
 
-    def _feed_text(self, count: int) -> np.ndarray:
+    def _feed_text(self, count: int) -> Array:
         """Rows of the text that wait; logits (1, N) after the last."""
         first = self._start + self._rows + 1
         tokens = self._text[first : first + count]
@@ -106,7 +107,7 @@ class DovetailDrafter(FollowingDrafter):
         self._guessed[tokens[-1],] = guessed
         return logits
 
-    def _feed_path(self, path: _Path) -> np.ndarray:
+    def _feed_path(self, path: _Path) -> Array:
         """Rows of a path's drafted tokens that the draft does not hold; logits after the last."""
         held = self._shared(path)
         self._sequence.truncate(self._rows + held)

@@ -10,7 +10,7 @@ from slipstream.runtime.checkpoint import ModelFile, Tensor
 from slipstream.runtime.dovetail.draft_blocks import DraftBlocks
 from slipstream.runtime.dovetail.draft_file import DraftFile
 from slipstream.runtime.dovetail.gating_fusion import GatingFusion
-from slipstream.runtime.models import head_name
+from slipstream.runtime.models import Array, head_name
 from slipstream.runtime.models.weights import Embedding, WeightLoader
 from slipstream.runtime.speculation.timed_sequence import TimedSequence
 
@@ -49,7 +49,7 @@ class DovetailDraft:
         self.head_tokens = file.head_tokens
         self.sequence = TimedSequence(blocks, backend, threads=threads, num_tokens=num_tokens)
 
-    def feed(self, hidden: np.ndarray, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def feed(self, hidden: np.ndarray, tokens: Sequence[int]) -> tuple[Array, np.ndarray]:
         """Append rows; logits (1, N), until the next call, and hidden state (C,) after the last.
 
         hidden : (M, C) float32; tokens : M

@@ -45,16 +45,20 @@ class ModelConfig:
     rope_base: float
     rope_dimensions: int  # of a head that are rotated
     rope_scaling: RopeScaling
-    sliding_window: int | None = None  # of the layers that have one
+    sliding_window: int | None = None  # tokens that a row sees, in layers that have a window
+    global_every: int | None = None  # the last of so many layers has none; None: all have it
 
     def kv_bytes_per_token(self, dtype: str) -> int:
         """Bytes of keys and values that a token leaves in the cache."""
         return self.num_layers * kv_bytes_per_token(self.num_kv_heads, self.head_size, dtype)
 
+    def window_of(self, layer_id: int) -> int | None:
+        """The window of a layer; None where its rows see all tokens before them."""
+        sees_all = self.global_every is not None and (layer_id + 1) % self.global_every == 0
+        return None if sees_all else self.sliding_window
 
-def read_config(
-    file: ModelFile, *, extra_keys: tuple[str, ...] = (), sliding_window: int | None = None
-) -> ModelConfig:
+
+def read_config(file: ModelFile, *, extra_keys: tuple[str, ...] = ()) -> ModelConfig:
     """The config of a model file.
 
     extra_keys : names below the architecture's that this architecture reads itself
@@ -114,7 +118,6 @@ def read_config(
         rope_base=rope_base,
         rope_dimensions=rope_dimensions,
         rope_scaling=RopeScaling.from_file(file),
-        sliding_window=sliding_window,
     )
 
 

@@ -1,7 +1,7 @@
 """Gemma 3: norms before and after each block, five windowed layers to one that sees all, GeGLU."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slipstream.cpu_kernels import RmsNorm
 from slipstream.runtime.checkpoint import ModelFile
@@ -60,7 +60,8 @@ class Gemma3:
     def read_config(file: ModelFile) -> ModelConfig:
         """The config of a file of this architecture."""
         window = file.get_int("gemma3.attention.sliding_window", minimum=1)
-        return read_config(file, extra_keys=("attention.sliding_window",), sliding_window=window)
+        config = read_config(file, extra_keys=("attention.sliding_window",))
+        return replace(config, sliding_window=window, global_every=GLOBAL_EVERY)
 
     def forward(self, step: ForwardPass) -> Array:
         """Logits (W, V) of the wanted rows; the keys and values of all rows go to the cache."""
@@ -68,14 +69,14 @@ class Gemma3:
         x = step.embed(self._embedding, scale=math.sqrt(c.hidden_size))
         for layer_id, layer in enumerate(self._layers):
             x = step.at_layer(layer_id, x)
-            sees_all = (layer_id + 1) % GLOBAL_EVERY == 0
+            window = c.window_of(layer_id)
             attended = layer.attention.attend(
                 step,
                 x,
                 layer.attention_norm,
-                self._global_rope if sees_all else self._local_rope,
+                self._global_rope if window is None else self._local_rope,
                 scale=self._query_scale,
-                window=None if sees_all else c.sliding_window,
+                window=window,
             )
             if layer_id + 1 == c.num_layers:  # of the other rows only keys and values count
                 x, attended = step.wanted(x), step.wanted(attended)

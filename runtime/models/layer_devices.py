@@ -32,8 +32,12 @@ class LayerDevices:
 
     @contextmanager
     def computing(self, num_threads: int) -> Iterator[None]:
-        """As `Backend.computing`, of all of them."""
-        backends = {each.device: each for each in self.backends}
+        """As `Backend.computing`, of those in host memory.
+
+        A device with memory of its own does what it is given in order, so that the model which
+        drafts may use it while this one has its layers on the CPU.
+        """
+        backends = {each.device: each for each in self.backends if each.ops.IN_HOST_MEMORY}
         with ExitStack() as stack:
             for device in sorted(backends):  # in one order, so that no two models block each other
                 stack.enter_context(backends[device].computing(num_threads))

@@ -18,6 +18,12 @@ _LAYER = re.compile(r"blk\.(\d+)\.")  # what the names of a layer's tensors begi
 _DROP_EVERY_BYTES = 1 << 20  # of the file in memory beside its repacked copy
 
 
+def layer_of(name: str) -> int | None:
+    """The layer that a tensor of this name belongs to; None where it belongs to none."""
+    layer = _LAYER.match(name)
+    return int(layer[1]) if layer else None
+
+
 class TensorFile(Protocol):
     """What a loader needs of a file, as `ModelFile` has it."""
 
@@ -130,8 +136,8 @@ class WeightLoader:
 
     def _ops_of(self, name: str) -> ModuleType:
         """The ops of the device that a tensor goes to."""
-        layer = _LAYER.match(name)
-        backend = self._devices.of_layer(int(layer[1])) if layer else self._devices.of_head
+        layer_id = layer_of(name)
+        backend = self._devices.of_head if layer_id is None else self._devices.of_layer(layer_id)
         return backend.ops
 
     def _packed(self, name: str, tensor: Tensor, columns: int, most_rows: int | None = None) -> Any:

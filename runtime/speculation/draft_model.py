@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from slipstream.runtime.models import Array
 from slipstream.runtime.speculation.timed_sequence import TimedSequence
 
 
@@ -25,7 +24,7 @@ class DraftModel:
         del self.tokens[length:]
         self.sequence.truncate(length)
 
-    def feed(self, tokens: Sequence[int]) -> np.ndarray:
+    def feed(self, tokens: Sequence[int]) -> Array:
         """Append tokens; logits of the last, (1, tokens that the head is for), until the next call.
 
         One that the draft does not know is fed as token 0: what follows it is a worse guess, no

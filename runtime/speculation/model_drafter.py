@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from slipstream.runtime.models import Array
 from slipstream.runtime.speculation.draft_model import DraftModel
 from slipstream.runtime.speculation.drafter import Guess
 from slipstream.runtime.speculation.following_drafter import FollowingDrafter
@@ -64,11 +65,15 @@ class ModelDrafter(FollowingDrafter):
         return costs.seconds(min(rows, MOST_TIMED_ROWS))
 
     def guesses(self, path: tuple[int, ...], state: None) -> list[Guess]:
-        ids, logits = self._sequence.likeliest(self.logits(path), NUM_CANDIDATES)
+        ids, logits = self._sequence.likeliest(self._fed(path), NUM_CANDIDATES)
         return ranked_guesses(self.name, ids, logits, self._vocab_size)
 
     def logits(self, path: tuple[int, ...]) -> np.ndarray:
         """What the draft expects after a path: (1, tokens that its head is for), till fed again."""
+        return self._sequence.to_host(self._fed(path))
+
+    def _fed(self, path: tuple[int, ...]) -> Array:
+        """As `logits`, on the draft's device."""
         held = self._held(path)
         self._model.truncate(held)
         length = self._length

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from slipstream.runtime.backends import Backend
-from slipstream.runtime.kv_cache import KVCache
-from slipstream.runtime.models import Model, StepRunner
+from slipstream.runtime.models import Array, Model, StepRunner, empty_cache
 from slipstream.runtime.speculation.step_costs import StepCosts
 from slipstream.runtime.step_batch import StepBatch
 
@@ -25,14 +24,7 @@ class TimedSequence:
 
     def __init__(self, model: Model, backend: Backend, *, threads: int, num_tokens: int) -> None:
         """num_tokens : rows that its cache has room for"""
-        config = model.config
-        cache = KVCache(
-            num_layers=config.num_layers,
-            num_kv_heads=config.num_kv_heads,
-            head_size=config.head_size,
-            num_tokens=num_tokens,
-            dtype=DRAFT_KV,
-        )
+        cache = empty_cache(model.config, backend, num_tokens, DRAFT_KV)
         self._runner = StepRunner(model, cache, backend)
         self._cache = cache
         self._backend = backend
@@ -48,10 +40,8 @@ class TimedSequence:
             self._cache.truncate(self._slot, length)
             self.length = length
 
-    def feed(
-        self, tokens: Sequence[int], inputs: Callable[[], np.ndarray] | None = None
-    ) -> np.ndarray:
-        """Append rows; logits (1, N) after the last, until the next call.
+    def feed(self, tokens: Sequence[int], inputs: Callable[[], np.ndarray] | None = None) -> Array:
+        """Append rows; logits (1, N) after the last, on the draft's device, until the next call.
 
         tokens : M ids
         inputs : computes (M, C) float32, what goes in where it is not the tokens' embeddings
@@ -65,7 +55,8 @@ class TimedSequence:
                 range(first, len(tokens)),
                 hidden=None if inputs is None else inputs(),
             )
-            logits = self._runner.logits(batch)
+            logits = self._runner.run(batch)
+            self._backend.ops.synchronize()
             self.fed_s = time.perf_counter() - start
         if len(tokens) <= MOST_TIMED_ROWS:
             self.costs.observe(len(tokens), self.fed_s)
@@ -78,10 +69,20 @@ class TimedSequence:
         after: np.ndarray = self._runner.hidden()[-1]
         return after
 
-    def likeliest(self, logits: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def to_host(self, logits: Array) -> np.ndarray:
+        """Logits that `feed` returned, in host memory."""
+        return self._runner.to_host(logits)
+
+    def likeliest(self, logits: Array, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Places int32 and values float32 of the `count` largest logits of (1, N), or of all."""
-        count = min(count, logits.shape[1])
-        places = np.empty((1, count), np.int32)
-        values = np.empty((1, count), np.float32)
-        self._backend.ops.top_k(logits, count, ids=places, out=values)
-        return places[0], values[0]
+        ops, count = self._backend.ops, min(count, logits.shape[1])
+        with self._backend.computing(self._threads):
+            places = ops.from_host(np.empty((1, count), np.int32))
+            values = ops.from_host(np.empty((1, count), np.float32))
+            ops.top_k(logits, count, ids=places, out=values)
+            return ops.to_host(places)[0], ops.to_host(values)[0]
+
+    @property
+    def link_bytes(self) -> int:
+        """Copied so far between the host and the draft's device; its likeliest tokens not."""
+        return self._runner.link_bytes

@@ -1,0 +1,79 @@
+"""Puts a model and its draft before the planner of placements, and gives its answer devices."""
+
+from dataclasses import replace
+
+from slipstream.offload.model_parts import ModelParts
+from slipstream.offload.placement import Placement
+from slipstream.offload.placement_plan import PlacementPlan
+from slipstream.offload.placement_planner import PlacementOptions, plan_placement
+from slipstream.offload.plan import Footprint
+from slipstream.runtime.backends import Backend
+from slipstream.runtime.errors import OptionError
+from slipstream.runtime.gpu import Gpu
+from slipstream.runtime.models import Devices, LayerDevices
+from slipstream.runtime.options import Options
+
+
+def place(
+    parts: ModelParts,
+    draft: ModelParts | None,
+    options: Options,
+    context: int,
+    gpu: Gpu,
+    vram_bytes: int,
+) -> PlacementPlan:
+    """Where the layers, the head and the draft go, with so much VRAM at most.
+
+    Raises OptionError when nothing goes to a GPU that was asked for, PlanError as `plan_placement`.
+    """
+    limit = min(vram_bytes, vram_bytes if options.vram_bytes is None else options.vram_bytes)
+    asked = PlacementOptions(context=context, vram_bytes=limit)
+    made = plan_placement(parts, draft, gpu.costs, asked)
+    if draft is not None and made.placement.draft_device is None:
+        # Whether drafts pay is found out while they are used: they rest where they do not.
+        made = _with_draft_on_cpu(made)
+    if options.vram_bytes and not made.placement.uses_gpu:
+        raise OptionError(f"vram_bytes: {' '.join(made.why)} Leave vram_bytes out, or give more.")
+    return made
+
+
+def devices_of(placement: Placement, cpu: Backend, gpu: Backend) -> Devices:
+    """The devices of a model's layers and head."""
+    return LayerDevices(
+        layers=tuple(gpu if on_gpu else cpu for on_gpu in placement.layers_on_gpu),
+        head=gpu if placement.head_on_gpu else cpu,
+    )
+
+
+def left_in_ram(footprint: Footprint, parts: ModelParts, placement: Placement) -> Footprint:
+    """What of a model's footprint a placement leaves to the CPU."""
+    moved = [
+        layer for layer, on_gpu in zip(parts.layers, placement.layers_on_gpu, strict=True) if on_gpu
+    ]
+    weights_bytes = sum(layer.weight_bytes for layer in moved)
+    weights_bytes += parts.head_bytes if placement.head_on_gpu else 0
+    return replace(
+        footprint,
+        weights_bytes=footprint.weights_bytes - weights_bytes,
+        read_bytes_per_token=footprint.read_bytes_per_token - weights_bytes,
+        kv_bytes_per_token=footprint.kv_bytes_per_token
+        - sum(layer.kv_bytes_per_token for layer in moved),
+        draft=None if placement.draft_device == "gpu" else footprint.draft,
+    )
+
+
+def vram_workspace_bytes(
+    parts: ModelParts, draft: ModelParts | None, placement: Placement
+) -> int:
+    """Bytes of VRAM that the largest steps of the model and its draft take beside the rest."""
+    num_bytes = 0
+    if placement.num_gpu_layers or placement.head_on_gpu:
+        num_bytes += parts.workspace_bytes
+    if draft is not None and placement.draft_device == "gpu":
+        num_bytes += draft.workspace_bytes
+    return num_bytes
+
+
+def _with_draft_on_cpu(made: PlacementPlan) -> PlacementPlan:
+    placement = replace(made.placement, draft_device="cpu")
+    return replace(made, chosen=replace(made.chosen, placement=placement))

@@ -1,0 +1,63 @@
+"""What is done when a GPU has less memory than its share of a plan takes."""
+
+import logging
+
+from slipstream.offload.units import format_bytes
+from slipstream.runtime.errors import MemoryBudgetError
+from slipstream.runtime.planning import ModelRequest, Planned, plan_for
+
+log = logging.getLogger(__name__)
+
+_NEXT_SHARE = 0.8  # of the VRAM that was not there
+
+
+class VramShortageError(Exception):
+    """The GPU has less memory left than a step will take."""
+
+
+def device_errors(planned: Planned) -> tuple[type[Exception], ...]:
+    """What loading ends with when the GPU's memory runs out."""
+    if planned.gpu is None:
+        return ()
+    return (VramShortageError, planned.gpu.backend.ops.DeviceMemoryError)
+
+
+def limit_vram(planned: Planned) -> None:
+    """Keep the GPU's allocations to what was planned."""
+    made = planned.plan.placement
+    if made is not None and planned.gpu is not None:
+        planned.gpu.backend.ops.limit_bytes(made.chosen.vram_bytes)
+
+
+def check_workspace(planned: Planned) -> None:
+    """Raise VramShortageError unless the buffers of the largest step still fit beside the rest."""
+    if planned.gpu is None:
+        return
+    free_bytes = planned.gpu.backend.ops.free_bytes()
+    if free_bytes < planned.vram_workspace_bytes:
+        raise VramShortageError(
+            f"{format_bytes(free_bytes)} of VRAM are left, and steps take "
+            f"{format_bytes(planned.vram_workspace_bytes)}"
+        )
+
+
+def smaller_plan(request: ModelRequest, planned: Planned, shortage: str) -> Planned:
+    """The next plan to try, with less VRAM, which is said aloud.
+
+    Raises MemoryBudgetError instead when the options are strict.
+    """
+    assert planned.plan.placement is not None
+    taken_bytes = planned.plan.placement.chosen.vram_bytes
+    if request.options.strict:
+        raise MemoryBudgetError(
+            f"The GPU's memory ran out while {format_bytes(taken_bytes)} were to be used ({shortage}); "
+            "close what uses the rest, ask for less with vram_bytes, or leave out strict."
+        )
+    less_bytes = int(_NEXT_SHARE * taken_bytes)
+    log.warning(
+        "The GPU's memory ran out while %s were to be used; planning with %s. (%s)",
+        format_bytes(taken_bytes),
+        format_bytes(less_bytes),
+        shortage,
+    )
+    return plan_for(request, vram_bytes=less_bytes)
