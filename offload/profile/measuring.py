@@ -21,7 +21,7 @@ from slipstream.offload.profile.workloads import DeviceWorkloads, LinkWorkloads,
 COPY_BYTES = tuple(4096 * 4**step for step in range(8))  # 4 KiB to 64 MiB
 
 RUNS_S = 0.1  # of timed runs for each figure, as the device counts
-LEAST_RUNS = 3
+LEAST_RUNS, MOST_RUNS = 3, 200
 LONG_RUN_S = 0.5  # of which one is enough
 
 Progress = Callable[[int, int], None]  # told (done, total) figures
@@ -84,11 +84,13 @@ def measure_link(link: LinkWorkloads, progress: Progress | None = None) -> Measu
 def median_seconds(timer: _Timer, workload: Workload) -> float:
     """Median seconds of one of the workload's ops.
 
-    Runs of `RUNS_S` together and `LEAST_RUNS` at least, of which the first, slower one does not
-    matter to the median; or a single long one.
+    Runs of `RUNS_S` together, `LEAST_RUNS` at least and `MOST_RUNS` at most, of which the first,
+    slower one does not matter to the median; or a single long one.
     """
     seconds = [timer.seconds(workload.run)]
-    while seconds[0] < LONG_RUN_S and (len(seconds) < LEAST_RUNS or sum(seconds) < RUNS_S):
+    while seconds[0] < LONG_RUN_S and (
+        len(seconds) < LEAST_RUNS or (sum(seconds) < RUNS_S and len(seconds) < MOST_RUNS)
+    ):
         seconds.append(timer.seconds(workload.run))
     return statistics.median(seconds) / workload.count
 
