@@ -5,6 +5,8 @@ The figures are measured ones, or those of a machine that is only imagined (`mac
 
 from dataclasses import dataclass
 
+from slipstream.offload.model_parts import LayerPart, ModelParts
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceCosts:
@@ -22,6 +24,14 @@ class DeviceCosts:
         read_s = num_bytes / (self.read_gb_per_s * 1e9)
         compute_s = rows * multiply_adds_a_row / self.multiply_adds_per_s
         return max(read_s, compute_s) + self.layer_overhead_s
+
+    def layer_seconds(self, layer: LayerPart, rows: int, held_tokens: int) -> float:
+        """Seconds of a layer for `rows` rows while its KV cache holds `held_tokens` tokens."""
+        return self.matrix_seconds(layer.bytes_with_kv(held_tokens), layer.multiply_adds, rows)
+
+    def head_seconds(self, parts: ModelParts, rows: int) -> float:
+        """Seconds of the head for `rows` rows whose logits are wanted."""
+        return self.matrix_seconds(parts.head_bytes, parts.head_multiply_adds, rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
