@@ -141,7 +141,8 @@ class Placements:
     @property
     def num_gpu_layers(self) -> IntArray:
         """Layers on the GPU in each."""
-        return np.count_nonzero(self.layers_on_gpu, axis=1)
+        counts: IntArray = np.count_nonzero(self.layers_on_gpu, axis=1)
+        return counts
 
     @property
     def uses_gpu(self) -> BoolArray:
@@ -184,7 +185,8 @@ class Placements:
         ends early.
         """
         changes = self.layers_on_gpu[:, 1:] != self.layers_on_gpu[:, :-1]
-        return np.count_nonzero(changes, axis=1) + self.layers_on_gpu[:, 0]
+        counts: IntArray = np.count_nonzero(changes, axis=1) + self.layers_on_gpu[:, 0]
+        return counts
 
     def head_crosses(self) -> BoolArray:
         """Whether the head is not where the last layer is, so that its input crosses the link."""
