@@ -71,6 +71,9 @@ class PlacementPlan:
 
 
 def _which(placement: Placement) -> str:
-    """The layers of the window, from 0 on, if it has any."""
-    last_layer = placement.end_layer - 1
-    return f": {placement.first_layer} to {last_layer}" if placement.num_gpu_layers else ""
+    """The layers on the GPU, from 0 on, if there are any."""
+    runs = [
+        f"{first} to {last}" if first < last else str(first)
+        for first, last in placement.gpu_ranges()
+    ]
+    return f": {', '.join(runs)}" if runs else ""

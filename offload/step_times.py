@@ -75,8 +75,7 @@ class StepTimes:
         """
         in_turns = target.total + draft_s
         at_once = np.maximum(target.total, target.gpu + draft_s)
-        any_on_cpu = self.placements.num_gpu_layers < len(self.parts.layers)
-        return np.where(self.placements.draft_on_gpu & any_on_cpu, at_once, in_turns)
+        return np.where(self.placements.draft_goes_on, at_once, in_turns)
 
     def _target_step(self, *, rows: int, head_rows: int) -> StepSeconds:
         return step_seconds(
@@ -90,12 +89,8 @@ class StepTimes:
 
     def _whole_draft_s(self, draft: ModelParts, device: Device, rows: int) -> float:
         on_gpu = device == "gpu"
-        whole = Placement(
-            first_layer=0,
-            end_layer=len(draft.layers) if on_gpu else 0,
-            head_on_gpu=on_gpu,
-            draft_device=None,
-        )
+        num_layers = len(draft.layers)
+        whole = Placement.window(num_layers, end=num_layers * on_gpu, head_on_gpu=on_gpu)
         step = step_seconds(
             draft,
             self.machine,
@@ -129,13 +124,14 @@ def step_seconds(
     Layers and head on their devices, and what crosses the link (`_link_seconds`). The cache holds
     `held_tokens` tokens.
     """
-    cpu_ends, cpu_head_s = _device_seconds(parts, machine.cpu, rows, head_rows, held_tokens)
-    gpu_ends, gpu_head_s = _device_seconds(parts, machine.gpu, rows, head_rows, held_tokens)
-    first, end = placements.first_layer, placements.end_layer
-    gpu = gpu_ends[end] - gpu_ends[first]
-    gpu += _seconds_where(placements.head_on_gpu, gpu_head_s)
-    cpu = cpu_ends[first] + (cpu_ends[-1] - cpu_ends[end])
-    cpu += _seconds_where(~placements.head_on_gpu, cpu_head_s)
+    cpu_layers_s, cpu_head_s = _device_seconds(parts, machine.cpu, rows, head_rows, held_tokens)
+    gpu_layers_s, gpu_head_s = _device_seconds(parts, machine.gpu, rows, head_rows, held_tokens)
+    # (N, 2): what the GPU takes for its layers, and what the CPU would take for them. Not by `@`,
+    # whose threads take longer to start than this takes.
+    seconds = np.stack([gpu_layers_s, cpu_layers_s])
+    moved = np.einsum("nl,dl->nd", placements.layers_on_gpu, seconds)
+    gpu = moved[:, 0] + _seconds_where(placements.head_on_gpu, gpu_head_s)
+    cpu = cpu_layers_s.sum() - moved[:, 1] + _seconds_where(~placements.head_on_gpu, cpu_head_s)
     link = _link_seconds(parts, machine.link, placements, rows, head_rows)
     return StepSeconds(total=cpu + gpu + link, gpu=gpu)
 
@@ -143,13 +139,12 @@ def step_seconds(
 def _device_seconds(
     parts: ModelParts, device: DeviceCosts | None, rows: int, head_rows: int, held_tokens: int
 ) -> tuple[FloatArray, float]:
-    """Seconds of the first n layers, for n from 0 to all, and of the head; 0 without the device."""
+    """Seconds of each layer, and of the head; 0 without the device."""
     if device is None:
-        return np.zeros(len(parts.layers) + 1), 0.0
+        return np.zeros(len(parts.layers)), 0.0
     tokens = parts.kv_tokens(held_tokens)
     layers = [device.layer_seconds(layer, rows, tokens) for layer in parts.layers]
-    head = device.head_seconds(parts, head_rows)
-    return np.cumsum([0.0, *layers], dtype=np.float64), head
+    return np.array(layers, dtype=np.float64), device.head_seconds(parts, head_rows)
 
 
 def _link_seconds(
@@ -158,13 +153,12 @@ def _link_seconds(
     """Seconds of all copies of a step: hidden states (rows, C) and logits (head_rows, V)."""
     if link is None:
         return np.zeros(len(placements))
-    num_layers = len(parts.layers)
     row_bytes = parts.hidden_size * FLOAT_BYTES
     logits_s = link.seconds(head_rows * parts.vocab_size * FLOAT_BYTES)
     to_head_s = link.seconds(head_rows * row_bytes)
     seconds = _seconds_where(placements.head_on_gpu, logits_s)
-    seconds += _seconds_where(placements.head_crosses(num_layers), to_head_s)
-    seconds += placements.layer_crossings(num_layers) * link.seconds(rows * row_bytes)
+    seconds += _seconds_where(placements.head_crosses(), to_head_s)
+    seconds += placements.layer_crossings() * link.seconds(rows * row_bytes)
     return seconds
 
 

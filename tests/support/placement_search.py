@@ -18,8 +18,9 @@ from slipstream.offload.device_costs import (
 from slipstream.offload.errors import PlanMemoryError
 from slipstream.offload.model_parts import LayerPart, Matrix, ModelParts
 from slipstream.offload.placement import VRAM_MARGIN_BYTES
+from slipstream.offload.placement_options import PlacementOptions
 from slipstream.offload.placement_plan import PlacementPlan
-from slipstream.offload.placement_planner import PlacementOptions, plan_placement
+from slipstream.offload.placement_planner import plan_placement
 
 MB = 10**6
 
@@ -33,13 +34,18 @@ class Case:
     machine: MachineCosts
     options: PlacementOptions
 
+    @property
+    def vram_limit_bytes(self) -> int:
+        limit_bytes = self.options.vram_bytes
+        return self.machine.vram_bytes if limit_bytes is None else limit_bytes
+
     def plan(self) -> PlacementPlan:
         return plan_placement(self.parts, self.draft, self.machine, self.options)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Any set of layers on the GPU, which is more than a `Placement` can say."""
+    """A set of layers on the GPU, and where the head and the draft are."""
 
     on_gpu: frozenset[int]
     head_on_gpu: bool
@@ -49,7 +55,7 @@ class Choice:
 def chosen_by(made: PlacementPlan) -> Choice:
     placement = made.placement
     return Choice(
-        on_gpu=frozenset(range(placement.first_layer, placement.end_layer)),
+        on_gpu=frozenset(np.flatnonzero(placement.layers_on_gpu).tolist()),
         head_on_gpu=placement.head_on_gpu,
         draft_device=placement.draft_device,
     )
@@ -160,10 +166,7 @@ def placed_bytes(case: Case, choice: Choice) -> tuple[int, int]:
 
 def fits(case: Case, choice: Choice) -> bool:
     vram_bytes, ram_bytes = placed_bytes(case, choice)
-    limit_bytes = case.options.vram_bytes
-    if limit_bytes is None:
-        limit_bytes = case.machine.vram_bytes
-    return vram_bytes <= limit_bytes and ram_bytes <= case.machine.ram_bytes
+    return vram_bytes <= case.vram_limit_bytes and ram_bytes <= case.machine.ram_bytes
 
 
 def step_s(
@@ -226,20 +229,18 @@ def workload_s(case: Case, choice: Choice) -> float:
     return options.prompt_tokens / 512 * prefill_s + options.answer_tokens * token_s
 
 
-def choices(case: Case, *, scattered: bool) -> Iterator[Choice]:
-    """Every window of layers, or every set, with every place of head and draft."""
+def choices(case: Case) -> Iterator[Choice]:
+    """Every set of layers, with every place of head and draft."""
     layer_ids = range(len(case.parts.layers))
-    windows = [range(first, end) for first, end in combinations(range(len(layer_ids) + 1), 2)]
-    sets = [each for size in range(1, len(layer_ids) + 1) for each in combinations(layer_ids, size)]
+    sets = [each for size in range(len(layer_ids) + 1) for each in combinations(layer_ids, size)]
     drafts = (None,) if case.draft is None else (None, "cpu", "gpu")
-    on_gpu = [(), *(sets if scattered else windows)]
-    for layers, head_on_gpu, draft_device in product(on_gpu, (False, True), drafts):
+    for layers, head_on_gpu, draft_device in product(sets, (False, True), drafts):
         yield Choice(on_gpu=frozenset(layers), head_on_gpu=head_on_gpu, draft_device=draft_device)
 
 
-def least_s(case: Case, *, scattered: bool) -> float | None:
+def least_s(case: Case) -> float | None:
     """Seconds of the fastest choice that fits; None when none does."""
-    fitting = (choice for choice in choices(case, scattered=scattered) if fits(case, choice))
+    fitting = (choice for choice in choices(case) if fits(case, choice))
     return min((workload_s(case, choice) for choice in fitting), default=None)
 
 

@@ -1,0 +1,154 @@
+"""Prefill with streamed weights: two buffers, each weight once, and when it pays."""
+
+from dataclasses import replace
+
+import pytest
+
+from slipstream.offload.device_costs import DeviceCosts, LinkCosts, MachineCosts
+from slipstream.offload.model_parts import LayerPart, ModelParts
+from slipstream.offload.placement import Placement
+from slipstream.offload.simulator import (
+    Request,
+    SimulatedRequest,
+    simulate_request,
+    staging_bytes,
+    streaming_crossover_tokens,
+)
+
+MB = 10**6
+GB = 10**9
+MACHINE = MachineCosts(
+    cpu=DeviceCosts(read_gb_per_s=40, multiply_adds_per_s=3e11, layer_overhead_s=0),
+    gpu=DeviceCosts(read_gb_per_s=200, multiply_adds_per_s=3e12, layer_overhead_s=0),
+    link=LinkCosts(gb_per_s=6, latency_s=2e-5),
+    ram_bytes=12 * GB,
+    vram_bytes=4 * GB,
+)
+LAYER = LayerPart(weight_bytes=155 * MB, multiply_adds=233 * MB, kv_bytes_per_token=0)
+
+
+def model(num_layers: int, layer: LayerPart = LAYER) -> ModelParts:
+    return ModelParts(
+        layers=(layer,) * num_layers,
+        head_bytes=MB,
+        hidden_size=3584,
+        vocab_size=151_936,
+        workspace_bytes=0,
+        trained_context=32_768,
+    )
+
+
+def machine_with_link(gb_per_s: float) -> MachineCosts:
+    return replace(MACHINE, link=LinkCosts(gb_per_s=gb_per_s, latency_s=2e-5))
+
+
+def simulated(parts: ModelParts, placement: Placement, tokens: int) -> SimulatedRequest:
+    request = Request(prompt_tokens=tokens, answer_tokens=1, streams_weights=True)
+    return simulate_request(parts, None, MACHINE, placement, request)
+
+
+def analytic_tokens(machine: MachineCosts, *, hidden: bool) -> float:
+    """Tokens at which the CPU takes as long as copying a layer and computing it on the GPU.
+
+    With `hidden` the GPU computes while the next layer is copied. The CPU is limited by computing.
+    """
+    copy_s = machine.link.seconds(LAYER.weight_bytes)
+    cpu_s = LAYER.multiply_adds / machine.cpu.multiply_adds_per_s
+    gpu_s = LAYER.multiply_adds / machine.gpu.multiply_adds_per_s
+    return copy_s / (cpu_s - (0 if hidden else gpu_s))
+
+
+def test_layers_in_ram_cross_once_and_their_keys_and_values_go_back() -> None:
+    parts = model(6, replace(LAYER, kv_bytes_per_token=1000))
+    placement = Placement.window(6, first=2, end=4)
+    made = simulated(parts, placement, 1200)
+    weights = [event for event in made.timeline.events if event.what.endswith("weights")]
+    assert [event.what for event in weights] == [
+        f"target, layer {layer_id}, weights" for layer_id in (0, 1, 4, 5)
+    ]
+    hidden_bytes = 4 * 3584 * (1200 + 1)
+    assert made.prefill_link_bytes == 4 * (155 * MB + 1200 * 1000) + hidden_bytes
+    assert made.busy_shares["cpu"] < 0.1
+
+
+def test_two_buffers_are_filled_while_the_gpu_computes() -> None:
+    made = simulated(model(8), Placement.window(8), 2048)
+    events = [event for event in made.timeline.events if event.end_s <= made.prefill_s]
+    copies = [event for event in events if event.what.endswith("weights")]
+    ends = [
+        max(event.end_s for event in events if event.what == f"target, layer {layer_id}")
+        for layer_id in range(8)
+    ]
+    for layer_id in range(2, 8):
+        assert copies[layer_id].start_s >= ends[layer_id - 2]
+        assert copies[layer_id].start_s < ends[layer_id - 1]
+    assert copies[1].start_s == copies[0].end_s
+
+
+def test_the_longer_of_copying_and_computing_counts() -> None:
+    short, long = (
+        simulated(model(20), Placement.window(20), 100),
+        simulated(model(20), Placement.window(20), 4096),
+    )
+    assert short.busy_shares["to gpu"] > 0.8
+    assert long.busy_shares["gpu"] > 0.9
+
+
+@pytest.mark.parametrize("gb_per_s", [1.0, 3.0, 6.0, 12.0, 24.0])
+def test_the_crossover_is_that_of_the_formula(gb_per_s: float) -> None:
+    """tokens * (CPU's seconds a token) > layer's bytes / link + GPU's seconds, within a chunk.
+
+    With one layer nothing is hidden; of many layers the GPU's seconds or the copies are.
+    """
+    machine = machine_with_link(gb_per_s)
+    one = streaming_crossover_tokens(model(1), machine, Placement.window(1))
+    assert one is not None
+    assert abs(one - analytic_tokens(machine, hidden=False)) <= 512
+    many = streaming_crossover_tokens(model(28), machine, Placement.window(28))
+    assert many is not None
+    assert analytic_tokens(machine, hidden=True) - 512 <= many
+    assert many <= analytic_tokens(machine, hidden=False) + 512
+
+
+def test_a_faster_link_never_makes_the_crossover_later() -> None:
+    placement = Placement.window(12, end=4)
+    tokens = [
+        streaming_crossover_tokens(model(12), machine_with_link(gb_per_s), placement) or 10**9
+        for gb_per_s in (0.001, 0.5, 1, 2, 4, 8, 16, 32)
+    ]
+    assert tokens == sorted(tokens, reverse=True)
+    assert tokens[0] == 10**9
+    assert 1 < tokens[-1] < tokens[1] < 32_768
+
+
+def test_it_pays_from_the_crossover_on() -> None:
+    parts, placement = model(12), Placement.window(12, end=4)
+    crossover = streaming_crossover_tokens(parts, MACHINE, placement)
+    assert crossover is not None
+    for tokens in (crossover - 1, crossover, crossover + 1, 4 * crossover):
+        request = Request(prompt_tokens=tokens, answer_tokens=1)
+        in_place = simulate_request(parts, None, MACHINE, placement, request)
+        assert (simulated(parts, placement, tokens).prefill_s < in_place.prefill_s) == (
+            tokens >= crossover
+        )
+
+
+def test_it_never_pays_where_the_gpu_is_slower() -> None:
+    slow = replace(MACHINE.gpu, multiply_adds_per_s=1e11)
+    machine = replace(MACHINE, gpu=slow)
+    assert streaming_crossover_tokens(model(4), machine, Placement.window(4)) is None
+
+
+def test_the_staging_area() -> None:
+    placement = Placement.window(4, end=2)
+    parts = replace(model(4), layers=(*model(2).layers, LAYER, replace(LAYER, weight_bytes=9 * MB)))
+    hidden_bytes = 2 * 1000 * 3584 * 4
+    assert staging_bytes(parts, placement, 1000) == 2 * 155 * MB + hidden_bytes
+    assert staging_bytes(parts, Placement.window(4, end=4), 1000) == hidden_bytes
+    assert staging_bytes(parts, Placement.window(4, end=3), 1000) == 9 * MB + hidden_bytes
+
+
+def test_a_machine_without_a_gpu_is_refused() -> None:
+    machine = replace(MACHINE, gpu=None, link=None, vram_bytes=0)
+    with pytest.raises(ValueError, match="without one"):
+        streaming_crossover_tokens(model(1), machine, Placement.window(1))
