@@ -6,9 +6,9 @@ import torch
 import triton
 
 from slipstream.cpu_kernels import RmsNorm
-from slipstream.cpu_kernels.compiled.packed_rows import AS_IS, GELU, NORM, SILU
-from slipstream.cpu_kernels.compiled.panel_format import PANEL_FORMATS
+from slipstream.cpu_kernels.panel_format import PANEL_FORMATS
 from slipstream.cpu_kernels.reference.matmul import check_source
+from slipstream.cpu_kernels.row_source import AS_IS, row_source
 from slipstream.gpu_kernels.code_tables import code_table
 from slipstream.gpu_kernels.kernels import matmul as kernels
 from slipstream.gpu_kernels.kernels.pack_rows import pack_rows
@@ -16,7 +16,6 @@ from slipstream.gpu_kernels.rounding import EXACT
 from slipstream.gpu_kernels.tensors import expect_tensor
 from slipstream.gpu_kernels.weight import FloatPart, QuantisedPart, Weight
 
-_SOURCES = {None: AS_IS, "silu": SILU, "gelu": GELU}
 _SUB_SCALES = {None: kernels.NO_SUB_SCALES, "u4": kernels.NIBBLES}
 _PACK_COLUMNS = 1024  # of a row that one program packs
 _FEW_ROWS = 16  # the least that matrix units multiply; more rows share each weight that is read
@@ -73,7 +72,7 @@ def _pack(
     x: torch.Tensor, weight: Weight, norm: RmsNorm | None, activation: str | None
 ) -> _PackedRows:
     num_rows, columns = x.shape[0], weight.columns
-    source = _SOURCES[activation] if norm is None else NORM
+    source = row_source(norm, activation)
     quantised = any(isinstance(part, QuantisedPart) for part in weight.parts)
     floats = any(isinstance(part, FloatPart) for part in weight.parts)
     makes = floats and source != AS_IS
