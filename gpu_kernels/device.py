@@ -5,7 +5,8 @@ from functools import cache
 import torch
 import triton
 
-OLDEST_CAPABILITY = (7, 5)  # Turing: the first whose matrix units multiply int8
+OLDEST_CAPABILITY = (7, 5)  # Turing
+_INT8_CAPABILITY = (8, 0)  # Ampere: the first whose matrix units Triton uses for int8
 
 
 class NoDeviceError(ImportError):
@@ -34,6 +35,16 @@ def compute_device() -> torch.device:
             f"kernels need {_version(OLDEST_CAPABILITY)} or later"
         )
     return torch.device("cuda", torch.cuda.current_device())
+
+
+@cache
+def multiplies_int8() -> bool:
+    """Whether Triton multiplies int8 here; on Turing it can multiply floats alone, without units.
+
+    In the interpreter it does.
+    """
+    device = compute_device()
+    return device.type == "cpu" or torch.cuda.get_device_capability(device) >= _INT8_CAPABILITY
 
 
 def _version(capability: tuple[int, int]) -> str:

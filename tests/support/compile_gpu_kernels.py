@@ -30,18 +30,21 @@ TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 FEW, MANY = 3, 70  # rows of a step
 
 
-def import_gpu_kernels() -> ModuleType:
-    """The package, as if a GPU were here; its tensors in host memory, its kernels compiled."""
+def import_gpu_kernels(capability: int) -> ModuleType:
+    """The package, as if such a GPU were here; its tensors in host memory, its kernels compiled."""
     with (
         mock.patch.object(torch.version, "cuda", "0"),
         mock.patch.multiple(
             torch.cuda,
             is_available=lambda: True,
-            get_device_capability=lambda: (9, 0),
+            get_device_capability=lambda device=None: divmod(capability, 10),
             current_device=lambda: 0,
         ),
     ):
         from slipstream import gpu_kernels
+        from slipstream.gpu_kernels.device import multiplies_int8
+
+        multiplies_int8()  # is remembered
     gpu_kernels.compute_device.cache_clear()
     triton.knobs.runtime.interpret = True  # for the device alone: kernels are decorated already
     assert gpu_kernels.compute_device().type == "cpu"
@@ -52,6 +55,8 @@ def run_ops(ops: ModuleType) -> None:
     """Every op, in the variants that are compiled apart."""
     for quant_type in QuantType:
         multiply(ops, quant_type)
+    for quant_type in (QuantType.Q4_K, QuantType.Q6_K, QuantType.F16):
+        multiply_in_every_shape(ops, quant_type)
     x, norm = torch.zeros(FEW, 512), RmsNorm(weight=torch.zeros(512), eps=1e-6)
     for accumulate in (False, True):
         ops.rms_norm(x, norm, accumulate=accumulate, out=torch.zeros_like(x))
@@ -72,6 +77,21 @@ def multiply(ops: ModuleType, quant_type: QuantType) -> None:
         ops.matmul(x, weight, norm=norm, bias=bias, out=out)
         ops.matmul(gated, weight, activation="silu", accumulate=True, out=out)
         ops.matmul(gated, weight, activation="gelu", out=out)
+
+
+def multiply_in_every_shape(ops: ModuleType, quant_type: QuantType) -> None:
+    """Products as they are launched where another shape than the default was measured fastest."""
+    from slipstream.gpu_kernels.launch_table import candidate_shapes
+    from slipstream.gpu_kernels.packed_rows import packed_rows
+    from slipstream.gpu_kernels.part_product import Target, multiply_part
+
+    raw = random_rows(quant_type, 33, 512, np.random.default_rng(0))
+    weight = ops.pack_weight(raw, quant_type, 512)
+    for rows in (FEW, MANY):
+        packed = packed_rows(torch.zeros(rows, 512), weight, None, None)
+        for shape in candidate_shapes(quant_type, rows):
+            target = Target(out=torch.zeros(rows, 33))
+            multiply_part(packed, weight.parts[0], 512, target, shape)
 
 
 def attend(ops: ModuleType, dtype: str, head_size: int) -> None:
@@ -115,7 +135,7 @@ def compiled_for(capability: int) -> list[Any]:
         kernel = run(self, *given, grid=grid, warmup=True, **named)
         kernels[kernel.hash] = kernel
 
-    ops = import_gpu_kernels()
+    ops = import_gpu_kernels(capability)
     with mock.patch.object(JITFunction, "run", compile_only):
         run_ops(ops)
     return list(kernels.values())
