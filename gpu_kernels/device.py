@@ -39,12 +39,15 @@ def compute_device() -> torch.device:
 
 @cache
 def multiplies_int8() -> bool:
-    """Whether Triton multiplies int8 here; on Turing it can multiply floats alone, without units.
+    """Whether Triton multiplies int8 here.
 
-    In the interpreter it does.
+    For Turing it multiplies floats alone, and without matrix units; in its interpreter it does.
     """
     device = compute_device()
-    return device.type == "cpu" or torch.cuda.get_device_capability(device) >= _INT8_CAPABILITY
+    if device.type == "cpu":
+        return True
+    major, minor = torch.cuda.get_device_capability(device)
+    return (major, minor) >= _INT8_CAPABILITY
 
 
 def _version(capability: tuple[int, int]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 RUNS = 5  # of which the median counts
-ENOUGH_S = 0.02  # of work in a run: far more than starting and stopping the clock takes
+ENOUGH_S = 0.005  # of work in a run: far more than starting and stopping the clock takes
 MOST_CALLS = 64  # in a run; a shorter run is of calls that take next to nothing
 
 

@@ -155,11 +155,11 @@ def test_other_gpus_keep_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     default = launch_table.launch_shape(QuantType.Q4_K, 4, 16, 256)
     tune([QuantType.Q4_K], stopwatch=Stopwatch(1))
     chosen = launch_table.launch_shape(QuantType.Q4_K, 4, 16, 256)
-    monkeypatch.setattr(launch_table, "gpu_identity", lambda: "another GPU")
-    forget()
-    assert launch_table.launch_shape(QuantType.Q4_K, 4, 16, 256) == default
-    tune([QuantType.Q4_K], stopwatch=Stopwatch(2))
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(launch_table, "gpu_identity", lambda: "another GPU")
+        forget()
+        assert launch_table.launch_shape(QuantType.Q4_K, 4, 16, 256) == default
+        tune([QuantType.Q4_K], stopwatch=Stopwatch(2))
     assert len(json.loads(launch_table.table_file().read_text())) == 2
     forget()
     assert launch_table.launch_shape(QuantType.Q4_K, 4, 16, 256) == chosen != default
