@@ -1,109 +1,150 @@
-"""What the GPU's kernels reach of its memory's bandwidth, at the sizes of a 7B model's layer.
+"""What the GPU's products reach of its memory's bandwidth, at the sizes of a 7B model.
 
     python benchmarks/gpu_kernels.py --out benchmarks/results/gpu_kernels.json
 
-Prints and writes medians: seconds of each product with random weights, and the weight's bytes over
-them as a share of what a copy of a large array reads and writes.
+Prints and writes the time of each product on the GPU, with what is done to its rows before; the
+weight's bytes over that as a share of what plain kernels read or copy; and multiply-adds. Weights
+take turns, together three times what the last cache holds, and a CUDA graph launches them.
+`--every-shape` also measures each launch shape that `slipstream.gpu_kernels.tuning` chooses from.
 """
 
 import argparse
 import json
-import statistics
-import sys
-from collections.abc import Callable
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import torch
 import triton
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
 from slipstream import gpu_kernels
 from slipstream.cpu_kernels import QuantType
-from support.random_blocks import random_rows
+from slipstream.gpu_kernels.graph_timing import seconds_a_call
+from slipstream.gpu_kernels.launch_table import candidate_shapes, launch_shape
+from slipstream.gpu_kernels.packed_rows import packed_rows
+from slipstream.gpu_kernels.part_product import Target, multiply_part
+from slipstream.gpu_kernels.sample_weights import sample_weights
 
-SHAPES = {
-    "qkv": (12288, 4096),
-    "output": (4096, 4096),
-    "gate_up": (22016, 4096),
-    "down": (4096, 11008),
+MATRICES = {  # (columns, rows)
+    "attention output": (4096, 4096),
+    "gate or up": (4096, 11008),
+    "down": (11008, 4096),
+    "head": (4096, 32000),
 }
-QUANT_TYPES = (QuantType.Q4_K, QuantType.Q6_K, QuantType.Q8_0, QuantType.F16)
-ROWS = (1, 4, 8, 16, 64, 512)
-RUNS = 20
-COPY_BYTES = 1 << 30
+QUANT_TYPES = (QuantType.Q4_K, QuantType.Q6_K, QuantType.Q8_0)
+NUM_ROWS = (1, 4, 16, 512)
+PLAIN_BYTES = 1 << 30  # that are copied or read
 
 
-def seconds_of(run: Callable[[], object]) -> float:
-    """Median of several runs, after two that warm up, between events on the device."""
-    for _ in range(2):
-        run()
-    times = []
-    for _ in range(RUNS):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        run()
-        end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end) / 1e3)
-    return statistics.median(times)
-
-
-def copy_gb_per_s() -> float:
-    source = torch.zeros(COPY_BYTES, dtype=torch.uint8, device="cuda")
+def plain_gb_per_s() -> dict[str, float]:
+    """What the device's own kernels copy, reading and writing, and read."""
+    source = torch.ones(PLAIN_BYTES // 4, dtype=torch.float32, device="cuda")
     target = torch.empty_like(source)
-    return 2 * COPY_BYTES / seconds_of(lambda: target.copy_(source)) / 1e9
+    copied = 2 * PLAIN_BYTES / seconds_a_call([lambda: target.copy_(source)])
+    read = PLAIN_BYTES / seconds_a_call([lambda: torch.amax(source)])
+    return {"copy": round(copied / 1e9, 1), "read": round(read / 1e9, 1)}
 
 
-def products(quant_type: QuantType, name: str, ceiling: float) -> list[dict[str, object]]:
-    rows, columns = SHAPES[name]
-    weight = random_weight(quant_type, rows, columns)
-    measured = []
-    for num_rows in ROWS:
+def figures(
+    weight: gpu_kernels.Weight, num_rows: int, seconds: float, gb_per_s: float
+) -> dict[str, float]:
+    """What a product took, in the measures that matter for few rows and for many."""
+    reached = weight.num_bytes / seconds / 1e9
+    return {
+        "microseconds": round(seconds * 1e6, 2),
+        "gb_per_s": round(reached, 1),
+        "share_of_bandwidth": round(reached / gb_per_s, 3),
+        "tera_multiply_adds_per_s": round(
+            num_rows * weight.rows * weight.columns / seconds / 1e12, 3
+        ),
+    }
+
+
+def products(
+    quant_type: QuantType, name: str, gb_per_s: float, every_shape: bool
+) -> Iterator[dict[str, object]]:
+    """Products of all numbers of rows with a matrix."""
+    columns, rows = MATRICES[name]
+    weights = sample_weights(quant_type, rows, columns)
+    for num_rows in NUM_ROWS:
         x = torch.randn((num_rows, columns), device="cuda")
         out = torch.empty((num_rows, rows), device="cuda")
-        seconds = seconds_of(lambda x=x, out=out: gpu_kernels.matmul(x, weight, out=out))
-        gb_per_s = weight.num_bytes / seconds / 1e9
-        measured.append(
-            {
-                "type": quant_type.name,
-                "matrix": name,
-                "rows": num_rows,
-                "microseconds": round(seconds * 1e6, 1),
-                "gb_per_s": round(gb_per_s, 1),
-                "share_of_bandwidth": round(gb_per_s / ceiling, 3),
-                "tera_multiply_adds_per_s": round(num_rows * rows * columns / seconds / 1e12, 2),
-            }
+        calls = [
+            lambda each=each, x=x, out=out: gpu_kernels.matmul(x, each, out=out) for each in weights
+        ]
+        measured: dict[str, object] = {
+            "type": quant_type.name,
+            "matrix": name,
+            "columns": columns,
+            "weight_rows": rows,
+            "rows": num_rows,
+            "launch_shape": asdict(launch_shape(quant_type, num_rows, rows, columns)),
+        } | figures(weights[0], num_rows, seconds_a_call(calls), gb_per_s)
+        print(json.dumps(measured), flush=True)
+        if every_shape:
+            measured["every_shape"] = of_every_shape(weights, x, out, gb_per_s)
+        yield measured
+
+
+def of_every_shape(
+    weights: list[gpu_kernels.Weight], x: torch.Tensor, out: torch.Tensor, gb_per_s: float
+) -> list[dict[str, object]]:
+    """The product alone, without what is done to its rows before, fastest first."""
+    packed, columns = packed_rows(x, weights[0], None, None), weights[0].columns
+    found: list[dict[str, object]] = []
+    for shape in candidate_shapes(weights[0].parts[0].quant_type, len(x)):
+        seconds = seconds_a_call(
+            [
+                lambda part=each.parts[0], shape=shape: multiply_part(
+                    packed, part, columns, Target(out=out), shape
+                )
+                for each in weights
+            ]
         )
-        print(measured[-1], flush=True)
-    return measured
+        found.append(asdict(shape) | figures(weights[0], len(x), seconds, gb_per_s))
+    return sorted(found, key=lambda each: each["microseconds"])
 
 
-def random_weight(quant_type: QuantType, rows: int, columns: int) -> gpu_kernels.Weight:
-    """Some random rows again and again: what they hold does not change what they take."""
-    few = random_rows(quant_type, 64, columns, np.random.default_rng(0), std=columns**-0.5)
-    return gpu_kernels.pack_weight(np.tile(few, (rows // 64, 1)), quant_type, columns)
+def hardware() -> dict[str, object]:
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return {
+        "gpu": properties.name,
+        "compute_capability": f"{properties.major}.{properties.minor}",
+        "processors": properties.multi_processor_count,
+        "memory_bytes": properties.total_memory,
+        "cache_bytes": properties.L2_cache_size,
+        "cpu": platform.processor() or platform.machine(),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--every-shape", action="store_true")
     arguments = parser.parse_args()
-    ceiling = copy_gb_per_s()
-    print(f"a copy reads and writes {ceiling:.0f} GB/s", flush=True)
+    if gpu_kernels.compute_device().type != "cuda":
+        parser.error("times of the interpreter say nothing: unset TRITON_INTERPRET")
+    plain = plain_gb_per_s()
+    print(f"plain kernels: {plain} GB/s", flush=True)
     result = {
-        "command": "python benchmarks/gpu_kernels.py",
+        "command": "python benchmarks/gpu_kernels.py"
+        + (" --every-shape" if arguments.every_shape else ""),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "gpu": torch.cuda.get_device_name(),
-        "versions": {"torch": torch.__version__, "triton": triton.__version__},
-        "copy_gb_per_s": round(ceiling, 1),
+        "hardware": hardware(),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda,
+            "triton": triton.__version__,
+        },
+        "plain_gb_per_s": plain,
         "products": [
             each
             for quant_type in QUANT_TYPES
-            for name in SHAPES
-            for each in products(quant_type, name, ceiling)
+            for name in MATRICES
+            for each in products(quant_type, name, max(plain.values()), arguments.every_shape)
         ],
     }
     if arguments.out:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from slipstream.cpu_kernels import QuantType, ShapeError
-from slipstream.cpu_kernels.compiled.panel_format import FLOAT_DTYPES, PANEL_FORMATS, PANEL_ROWS
+from slipstream.cpu_kernels.panel_format import FLOAT_DTYPES, PANEL_FORMATS, PANEL_ROWS
 from slipstream.gpu_kernels.device import compute_device
 from slipstream.gpu_kernels.file_blocks import take_apart
 from slipstream.gpu_kernels.tensors import from_host

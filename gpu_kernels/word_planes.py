@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from slipstream.cpu_kernels.compiled.panel_format import BLOCK_COLUMNS, PANEL_ROWS
+from slipstream.cpu_kernels.panel_format import BLOCK_COLUMNS, PANEL_ROWS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,6 @@ import itertools
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 
+from slipstream.cpu_kernels.cache_folder import cache_folder
+from slipstream.cpu_kernels.whole_file import write_whole
 from slipstream.offload.machine import Machine, probe
-from slipstream.offload.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +56,7 @@ def measured_read_bandwidth(
 
 def cache_file() -> Path:
     """Where measured figures are remembered: beside the compiled kernels."""
-    folder = os.environ.get("SLIPSTREAM_CACHE") or platformdirs.user_cache_dir("slipstream")
-    return Path(folder) / "bandwidth.json"
+    return cache_folder() / "bandwidth.json"
 
 
 def time_reads(threads: int, *, buffer_bytes: int = SMALLEST_BUFFER_BYTES) -> float:

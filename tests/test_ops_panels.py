@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from slipstream.cpu_kernels import QuantType
-from slipstream.cpu_kernels.compiled.panel_format import (
+from slipstream.cpu_kernels.compiled.repack import panel_bytes, repack
+from slipstream.cpu_kernels.panel_format import (
     BLOCK_COLUMNS,
     FLOAT_DTYPES,
     PANEL_FORMATS,
     PANEL_ROWS,
     PanelFormat,
 )
-from slipstream.cpu_kernels.compiled.repack import panel_bytes, repack
 from slipstream.cpu_kernels.reference.dequantize import dequantize
 from support.random_blocks import random_rows
 

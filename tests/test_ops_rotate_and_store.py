@@ -119,8 +119,9 @@ def test_agrees_with_the_reference(
     backend: str, dtype: str, head_size: int, half: int, interleaved: bool, norms: str
 ) -> None:
     ops = load_ops(backend)
+    (rows,) = few_if_interpreted(backend, (64,), (5,))
     step = make_step(
-        64,
+        rows,
         head_size,
         half,
         interleaved=interleaved,
@@ -142,11 +143,12 @@ def test_a_row_has_the_same_bits_in_any_company(
 ) -> None:
     ops = load_ops(backend)
     norms = {"query_norm": some_norm(64, 1), "key_norm": some_norm(64, 2)}
-    step = make_step(64, 64, 24, interleaved=interleaved, **norms)
+    row_counts = few_if_interpreted(backend, ROW_COUNTS, (0, 1, 9))
+    step = make_step(max(row_counts), 64, 24, interleaved=interleaved, **norms)
     given = step.qkv.copy()
     whole = step.run(ops, new_pages(dtype, 64))
     np.testing.assert_array_equal(step.qkv, given)
-    for rows in few_if_interpreted(backend, ROW_COUNTS, (0, 1, 9)):
+    for rows in row_counts:
         part, together, alone = step.first(rows), new_pages(dtype, 64), new_pages(dtype, 64)
         np.testing.assert_array_equal(part.run(ops, together), whole[:rows])
         for row in range(rows):
@@ -249,14 +251,15 @@ def test_int8_is_what_the_pages_say_and_touches_nothing_else(backend: str) -> No
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
 def test_int8_gives_the_numbers_back_within_half_a_step(backend: str, size: float) -> None:
     """Half a quant, and what rounding the scale to float16 adds to the largest."""
-    step = make_step(64, 64, 32)
+    (rows,) = few_if_interpreted(backend, (64,), (9,))
+    step = make_step(rows, 64, 32)
     step = replace(step, qkv=step.qkv * np.float32(size), cos=step.cos * 0 + 1, sin=step.sin * 0)
     pages = new_pages("int8", 64)
     step.run(load_ops(backend), pages)
-    heads = step.qkv.astype(np.float64).reshape(64, -1, 64)
+    heads = step.qkv.astype(np.float64).reshape(rows, -1, 64)
     given = heads[:, NUM_HEADS:-NUM_KV_HEADS], heads[:, -NUM_KV_HEADS:]
     for got, want in zip(read_pages(pages, step.page_ids, step.offsets), given, strict=True):
-        blocks = np.abs(want).reshape(64, NUM_KV_HEADS, 2, 32).max(axis=-1)
+        blocks = np.abs(want).reshape(rows, NUM_KV_HEADS, 2, 32).max(axis=-1)
         largest = np.repeat(blocks, 32, axis=-1)
         # A scale below 2**-14 has float16's least step, 2**-24, to be off by half of.
         off = 127 * np.maximum(largest / 127 * 2.0**-11, 2.0**-25)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from slipstream.offload.whole_file import write_whole
+from slipstream.cpu_kernels.whole_file import write_whole
 
 
 def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import zlib
 from pathlib import Path
 
 import llvmlite
-from platformdirs import user_cache_dir
 
+from slipstream.cpu_kernels.cache_folder import cache_folder
 from slipstream.cpu_kernels.compiled.instruction_set import chosen_instruction_set
 from slipstream.cpu_kernels.host_cpu import host_identity
 
@@ -28,7 +28,7 @@ def kernel_cache_dir() -> Path | None:
     one can't be written, since the kernels of this package can't be had as the user asked.
     """
     named = os.environ.get("SLIPSTREAM_CACHE")
-    folder = Path(named or user_cache_dir("slipstream")) / "kernels" / _folder_name()
+    folder = cache_folder() / "kernels" / _folder_name()
     if folder.is_dir() and not os.access(folder, os.W_OK):
         return folder  # filled by somebody who could: a read-only installation
     try:

@@ -7,17 +7,17 @@ import numpy as np
 from slipstream.cpu_kernels.compiled.buffers import aligned_empty
 from slipstream.cpu_kernels.compiled.call import Call
 from slipstream.cpu_kernels.compiled.kernel_library import load_kernel
-from slipstream.cpu_kernels.compiled.packed_rows import AS_IS, GELU, NORM, SILU, packed_bytes
-from slipstream.cpu_kernels.compiled.panel_format import PANEL_ROWS
+from slipstream.cpu_kernels.compiled.packed_rows import packed_bytes
 from slipstream.cpu_kernels.compiled.records import MATMUL
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
 from slipstream.cpu_kernels.compiled.weight import Weight
 from slipstream.cpu_kernels.errors import expect_float32, expect_output
 from slipstream.cpu_kernels.norm import RmsNorm
+from slipstream.cpu_kernels.panel_format import PANEL_ROWS
 from slipstream.cpu_kernels.reference.matmul import check_source
+from slipstream.cpu_kernels.row_source import row_source
 
 _ZEROS = np.zeros(PANEL_ROWS, np.float32)
-_SOURCES = {None: AS_IS, "silu": SILU, "gelu": GELU}
 _scratch = threading.local()
 
 
@@ -51,7 +51,7 @@ def matmul(
         x=x,
         num_rows=num_rows,
         columns=columns,
-        source=_SOURCES[activation] if norm is None else NORM,
+        source=row_source(norm, activation),
         norm_weight=None if norm is None else norm.weight,
         eps=0.0 if norm is None else norm.eps,
         forms=weight.forms,

@@ -11,14 +11,13 @@ For weights that are not, it is float32 [C][T]. A tile that begins with row m li
 from the start, whatever the sizes of the tiles before it.
 """
 
-from slipstream.cpu_kernels.compiled.panel_format import BLOCK_COLUMNS, GROUPS
+from slipstream.cpu_kernels.panel_format import BLOCK_COLUMNS, GROUPS
 
 TILE_ROWS = (12, 8, 4, 2, 1)
 SCALE, LOW_SUM, HIGH_SUM, SUM = range(GROUPS, GROUPS + 4)  # words of a block
 BLOCK_WORDS = SUM + 1
 BLOCK_BYTES = 4 * BLOCK_WORDS  # of one row
 
-AS_IS, NORM, SILU, GELU = range(4)  # what is done to rows before they are packed
 QUANTISED, FLOAT = 1, 2  # bits: which forms are made
 
 

@@ -7,10 +7,10 @@ import numpy as np
 from slipstream.cpu_kernels.compiled.buffers import Arena
 from slipstream.cpu_kernels.compiled.call import Call
 from slipstream.cpu_kernels.compiled.kernel_library import load_kernel
-from slipstream.cpu_kernels.compiled.panel_format import FLOAT_DTYPES, PANEL_FORMATS, PANEL_ROWS
 from slipstream.cpu_kernels.compiled.records import REPACK
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
 from slipstream.cpu_kernels.errors import expect_array
+from slipstream.cpu_kernels.panel_format import FLOAT_DTYPES, PANEL_FORMATS, PANEL_ROWS
 from slipstream.cpu_kernels.quant_types import QuantType
 
 _ARENA = Arena()

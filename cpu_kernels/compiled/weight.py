@@ -9,9 +9,9 @@ import numpy as np
 from slipstream.cpu_kernels.compiled.instruction_set import checked, chosen_instruction_set
 from slipstream.cpu_kernels.compiled.kernel_library import load_kernel
 from slipstream.cpu_kernels.compiled.packed_rows import FLOAT, QUANTISED, TILE_ROWS
-from slipstream.cpu_kernels.compiled.panel_format import PANEL_ROWS
 from slipstream.cpu_kernels.compiled.repack import panel_bytes, repack
 from slipstream.cpu_kernels.errors import ShapeError
+from slipstream.cpu_kernels.panel_format import PANEL_ROWS
 from slipstream.cpu_kernels.quant_types import QuantType
 
 # Words of a part in `Weight.table`.

@@ -5,6 +5,8 @@ import triton.language as tl
 
 NO_SUB_SCALES, SUB_SCALES, NIBBLES = range(3)  # how a format's sub-scales are stored
 _NO_SUB_SCALES, _NIBBLES = tl.constexpr(NO_SUB_SCALES), tl.constexpr(NIBBLES)
+SEGMENT_BLOCKS = 32  # of 32 columns each, whose sum is made before it is added to the others
+_SEGMENT_BLOCKS = tl.constexpr(SEGMENT_BLOCKS)
 
 
 @triton.jit(do_not_specialize=["num_rows", "first_column"])
@@ -40,25 +42,90 @@ def multiply_planes(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     UNROLL: tl.constexpr,
+    SPLIT: tl.constexpr,
+    IN_INT8: tl.constexpr,
 ):
     """Program (i, j): rows i BLOCK_M .. of x by rows j BLOCK_N .. of the weight.
 
     quants, scales, sums : see `pack_rows`
     low .. sub_minimums  : see `slipstream.gpu_kernels.word_planes`
-    out                  : (M, out_columns) float32; these products from `first_column` on
+    out                  : (M, out_columns) float32; these products from `first_column` on. With
+                           SPLIT, where program (i, j, s) sums segment s alone:
+                           (segments, M, N) float32, for `join_segments`
+    IN_INT8              : products are of int8 with int32 sums, else of float16 with float32 sums:
+                           the same numbers, since both are whole and below 2**24
 
-    Sums of 32 products (16 where HALVES is 2) are exact integers, and are added in the order of the
-    columns: a row's bits do not depend on how many rows there are, nor on the blocks.
+    Sums of 32 products (16 where HALVES is 2) are exact integers, those of a segment are added in
+    the order of the columns, and the segments' sums in their order: a row's bits do not depend on
+    how many rows there are, nor on the blocks, nor on SPLIT.
     """
     m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     in_weight, in_x = n < weight_rows, m < num_rows
-    panel, lane = (n // 16).to(tl.int64), n % 16
     num_blocks = columns // 32
-    k = tl.arange(0, 32)
-    x_row = m.to(tl.int64) * columns
+    num_segments = tl.cdiv(num_blocks, _SEGMENT_BLOCKS)
+    first_segment, last_segment = 0, num_segments
+    if SPLIT:
+        first_segment = tl.program_id(2)
+        last_segment = first_segment + 1
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    for first in range(0, num_blocks, UNROLL):
+    for segment in range(first_segment, last_segment):
+        first_block = segment * _SEGMENT_BLOCKS
+        total += _segment_sum(
+            quants, scales, sums, low, high, weight_scales, weight_minimums, sub_scales,
+            sub_minimums, table, m, n, in_x, in_weight, num_blocks, first_block,
+            tl.minimum(first_block + _SEGMENT_BLOCKS, num_blocks), LOW_BITS, HIGH_BITS,
+            UNIT_BLOCKS, OFFSET, HAS_TABLE, BFLOAT16, SUB, HALVES, HAS_MINIMUM, BLOCK_M, BLOCK_N,
+            UNROLL, IN_INT8
+        )  # fmt: skip
+    if SPLIT:
+        at = (first_segment * num_rows + m).to(tl.int64)[:, None] * weight_rows + n[None, :]
+        tl.store(out + at, total, mask=in_x[:, None] & in_weight[None, :])
+    else:
+        _finish(
+            total, bias, out, m, n, in_x, in_weight, out_columns, first_column, HAS_BIAS, ACCUMULATE
+        )
+
+
+@triton.jit
+def _segment_sum(
+    quants,
+    scales,
+    sums,
+    low,
+    high,
+    weight_scales,
+    weight_minimums,
+    sub_scales,
+    sub_minimums,
+    table,
+    m,
+    n,
+    in_x,
+    in_weight,
+    num_blocks,
+    first_block,
+    last_block,
+    LOW_BITS: tl.constexpr,
+    HIGH_BITS: tl.constexpr,
+    UNIT_BLOCKS: tl.constexpr,
+    OFFSET: tl.constexpr,
+    HAS_TABLE: tl.constexpr,
+    BFLOAT16: tl.constexpr,
+    SUB: tl.constexpr,
+    HALVES: tl.constexpr,
+    HAS_MINIMUM: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    UNROLL: tl.constexpr,
+    IN_INT8: tl.constexpr,
+):
+    """The sum (BLOCK_M, BLOCK_N) float32 over blocks of columns first_block .. last_block - 1."""
+    panel, lane = (n // 16).to(tl.int64), n % 16
+    k = tl.arange(0, 32)
+    x_row = m.to(tl.int64) * num_blocks * 32
+    total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    for first in range(first_block, last_block, UNROLL):
         for step in tl.static_range(UNROLL):
             block = first + step
             place = (panel * num_blocks + block) * 16 + lane
@@ -78,7 +145,7 @@ def multiply_planes(
                 part = x
                 if HALVES == 2:
                     part = tl.where((k // 16 == half)[None, :], x, 0).to(tl.int8)
-                products = tl.dot(part, weight, out_dtype=tl.int32).to(tl.float32)
+                products = _products(part, weight, IN_INT8)
                 factor = unit_scale
                 sub = ((panel * num_blocks + block) * HALVES + half) * 16 + lane
                 if SUB != _NO_SUB_SCALES:
@@ -100,9 +167,15 @@ def multiply_planes(
                     if HALVES == 1:
                         x_sum += tl.load(sums + at + 1, mask=in_x, other=0.0)
                     total += x_sum[:, None] * minimum[None, :]
-    _finish(
-        total, bias, out, m, n, in_x, in_weight, out_columns, first_column, HAS_BIAS, ACCUMULATE
-    )
+    return total
+
+
+@triton.jit
+def _products(x, weight, IN_INT8: tl.constexpr):
+    """Sums of products (BLOCK_M, BLOCK_N) float32 of int8 numbers, without rounding."""
+    if IN_INT8:
+        return tl.dot(x, weight, out_dtype=tl.int32).to(tl.float32)
+    return tl.dot(x.to(tl.float16), weight.to(tl.float16))
 
 
 @triton.jit
@@ -163,6 +236,37 @@ def multiply_floats(
             weight, weight_row[None, :] + k[:, None], in_weight[None, :] & in_row[:, None], BFLOAT16
         )
         total = tl.dot(a, b, total, input_precision="ieee")
+    _finish(
+        total, bias, out, m, n, in_x, in_weight, out_columns, first_column, HAS_BIAS, ACCUMULATE
+    )
+
+
+@triton.jit(do_not_specialize=["num_rows", "first_column"])
+def join_segments(
+    parts,
+    bias,
+    out,
+    num_rows,
+    weight_rows,
+    num_segments,
+    out_columns,
+    first_column,
+    HAS_BIAS: tl.constexpr,
+    ACCUMULATE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Program (m, j): rows j BLOCK .. of the weight by row m of x, from sums of the segments.
+
+    parts : (segments, M, N) float32
+    out   : as in `multiply_planes`
+    """
+    m = tl.program_id(0) + tl.arange(0, 1)
+    n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    in_weight, in_x = n < weight_rows, m < num_rows
+    total = tl.zeros((1, BLOCK), tl.float32)
+    for segment in range(num_segments):
+        at = (segment * num_rows + m).to(tl.int64)[:, None] * weight_rows + n[None, :]
+        total += tl.load(parts + at, mask=in_weight[None, :], other=0.0)
     _finish(
         total, bias, out, m, n, in_x, in_weight, out_columns, first_column, HAS_BIAS, ACCUMULATE
     )

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from slipstream.cpu_kernels.compiled.packed_rows import AS_IS, NORM, SILU
+from slipstream.cpu_kernels.row_source import AS_IS, NORM, SILU
 from slipstream.gpu_kernels.kernels.row_steps import inverse_rms, rounded_to_int8
 
 _AS_IS, _NORM, _SILU = tl.constexpr(AS_IS), tl.constexpr(NORM), tl.constexpr(SILU)

@@ -3,7 +3,7 @@
     python -m support.compile_gpu_kernels 75
 
 Ops run on tensors in host memory; what they launch is compiled for the target and not run. Prints
-a JSON list of {kernel, registers, stack_bytes, shared_bytes, uses_int8_matrix_units}.
+a JSON list of {kernel, constants, registers, stack_bytes, shared_bytes, uses_int8_matrix_units}.
 """
 
 import json
@@ -30,18 +30,21 @@ TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 FEW, MANY = 3, 70  # rows of a step
 
 
-def import_gpu_kernels() -> ModuleType:
-    """The package, as if a GPU were here; its tensors in host memory, its kernels compiled."""
+def import_gpu_kernels(capability: int) -> ModuleType:
+    """The package, as if such a GPU were here; its tensors in host memory, its kernels compiled."""
     with (
         mock.patch.object(torch.version, "cuda", "0"),
         mock.patch.multiple(
             torch.cuda,
             is_available=lambda: True,
-            get_device_capability=lambda: (9, 0),
+            get_device_capability=lambda device=None: divmod(capability, 10),
             current_device=lambda: 0,
         ),
     ):
         from slipstream import gpu_kernels
+        from slipstream.gpu_kernels.device import multiplies_int8
+
+        multiplies_int8()  # is remembered
     gpu_kernels.compute_device.cache_clear()
     triton.knobs.runtime.interpret = True  # for the device alone: kernels are decorated already
     assert gpu_kernels.compute_device().type == "cpu"
@@ -52,6 +55,8 @@ def run_ops(ops: ModuleType) -> None:
     """Every op, in the variants that are compiled apart."""
     for quant_type in QuantType:
         multiply(ops, quant_type)
+    for quant_type in (QuantType.Q4_K, QuantType.Q6_K, QuantType.F16):
+        multiply_in_every_shape(ops, quant_type)
     x, norm = torch.zeros(FEW, 512), RmsNorm(weight=torch.zeros(512), eps=1e-6)
     for accumulate in (False, True):
         ops.rms_norm(x, norm, accumulate=accumulate, out=torch.zeros_like(x))
@@ -72,6 +77,21 @@ def multiply(ops: ModuleType, quant_type: QuantType) -> None:
         ops.matmul(x, weight, norm=norm, bias=bias, out=out)
         ops.matmul(gated, weight, activation="silu", accumulate=True, out=out)
         ops.matmul(gated, weight, activation="gelu", out=out)
+
+
+def multiply_in_every_shape(ops: ModuleType, quant_type: QuantType) -> None:
+    """Products as they are launched where another shape than the default was measured fastest."""
+    from slipstream.gpu_kernels.launch_table import candidate_shapes
+    from slipstream.gpu_kernels.packed_rows import packed_rows
+    from slipstream.gpu_kernels.part_product import Target, multiply_part
+
+    raw = random_rows(quant_type, 33, 512, np.random.default_rng(0))
+    weight = ops.pack_weight(raw, quant_type, 512)
+    for rows in (FEW, MANY):
+        packed = packed_rows(torch.zeros(rows, 512), weight, None, None)
+        for shape in candidate_shapes(quant_type, rows):
+            target = Target(out=torch.zeros(rows, 33))
+            multiply_part(packed, weight.parts[0], 512, target, shape)
 
 
 def attend(ops: ModuleType, dtype: str, head_size: int) -> None:
@@ -98,8 +118,8 @@ def attend(ops: ModuleType, dtype: str, head_size: int) -> None:
         ops.attention(heads, pages, visibility, scale=1.0, out=torch.empty_like(heads))
 
 
-def compiled_for(capability: int) -> list[Any]:
-    """All kernels that the ops launch, compiled for this compute capability, times ten."""
+def compiled_for(capability: int) -> list[dict[str, Any]]:
+    """Figures of all kernels that the ops launch, for this compute capability, times ten."""
     target = GPUTarget("cuda", capability, 32)
     driver.set_active(
         SimpleNamespace(
@@ -113,15 +133,16 @@ def compiled_for(capability: int) -> list[Any]:
 
     def compile_only(self: JITFunction, *given: Any, grid: Any, warmup: bool, **named: Any) -> None:
         kernel = run(self, *given, grid=grid, warmup=True, **named)
-        kernels[kernel.hash] = kernel
+        if kernel.hash not in kernels:
+            kernels[kernel.hash] = figures(kernel, named)
 
-    ops = import_gpu_kernels()
+    ops = import_gpu_kernels(capability)
     with mock.patch.object(JITFunction, "run", compile_only):
         run_ops(ops)
     return list(kernels.values())
 
 
-def figures(kernel: Any) -> dict[str, Any]:
+def figures(kernel: Any, named: dict[str, Any]) -> dict[str, Any]:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(kernel.asm["cubin"])
         file.flush()
@@ -131,6 +152,7 @@ def figures(kernel: Any) -> dict[str, Any]:
     usage = {name: int(value) for name, value in re.findall(r"(REG|STACK|SHARED):(\d+)", told)}
     return {
         "kernel": kernel.metadata.name,
+        "constants": {name: value for name, value in named.items() if isinstance(value, int)},
         "registers": usage["REG"],
         "stack_bytes": usage["STACK"],
         "shared_bytes": kernel.metadata.shared,
@@ -139,4 +161,4 @@ def figures(kernel: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps([figures(each) for each in compiled_for(int(sys.argv[1]))]))
+    print(json.dumps(compiled_for(int(sys.argv[1]))))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from slipstream.apps.cli.chat.errors import ChatInputError
-from slipstream.offload.whole_file import write_whole
+from slipstream.cpu_kernels.whole_file import write_whole
 
 Messages = list[dict[str, str]]
 

@@ -25,7 +25,7 @@ from slipstream.cpu_kernels.compiled.kernels.vector import (
     Variable,
 )
 from slipstream.cpu_kernels.compiled.packed_rows import BLOCK_WORDS, SCALE, SUM
-from slipstream.cpu_kernels.compiled.panel_format import GROUPS
+from slipstream.cpu_kernels.panel_format import GROUPS
 
 TILE_QUERIES = 6  # of a tile among others; with WIDE they fill the 32 registers of AVX-512
 MOST_QUERIES = 7  # of a tile alone: reading the keys once is worth a register too many

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from llvmlite import ir
 
 from slipstream.cpu_kernels.compiled.kernels.vector import I32, LANES, Emitter
-from slipstream.cpu_kernels.compiled.panel_format import GROUPS, PANEL_ROWS
+from slipstream.cpu_kernels.panel_format import GROUPS, PANEL_ROWS
 from slipstream.cpu_kernels.quant_types import QuantType
 
 _FOUR_WORDS = ir.VectorType(I32, 4)

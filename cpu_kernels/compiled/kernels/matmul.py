@@ -22,7 +22,6 @@ from slipstream.cpu_kernels.compiled.kernels.work_sharing import (
     run_items,
 )
 from slipstream.cpu_kernels.compiled.packed_rows import FLOAT, QUANTISED, TILE_ROWS
-from slipstream.cpu_kernels.compiled.panel_format import PANEL_ROWS
 from slipstream.cpu_kernels.compiled.records import MATMUL
 from slipstream.cpu_kernels.compiled.weight import (
     FIRST_ROW,
@@ -35,6 +34,7 @@ from slipstream.cpu_kernels.compiled.weight import (
     TILES,
 )
 from slipstream.cpu_kernels.compiled.worker_state import SCRATCH
+from slipstream.cpu_kernels.panel_format import PANEL_ROWS
 
 _ROW_BLOCK_BYTES = 256 << 10  # packed rows that stay in a core's cache while panels pass by
 _PANEL_GROUP_BYTES = 128 << 10  # panels that stay there while tiles of rows pass by

@@ -15,7 +15,7 @@ from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS
 from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 from slipstream.cpu_kernels.compiled.kernels.vector import BYTES, LANES, Emitter, F32x16, Variable
 from slipstream.cpu_kernels.compiled.packed_rows import BLOCK_BYTES, LOW_SUM, SCALE, SUM
-from slipstream.cpu_kernels.compiled.panel_format import (
+from slipstream.cpu_kernels.panel_format import (
     BLOCK_COLUMNS,
     FLOAT_DTYPES,
     GROUPS,

@@ -18,22 +18,19 @@ from slipstream.cpu_kernels.compiled.kernels.norm_row import norm_row
 from slipstream.cpu_kernels.compiled.kernels.scratch import borrow
 from slipstream.cpu_kernels.compiled.kernels.vector import F32, I8, I32, LANES, Emitter, F32x16
 from slipstream.cpu_kernels.compiled.packed_rows import (
-    AS_IS,
     BLOCK_BYTES,
     BLOCK_WORDS,
     FLOAT,
-    GELU,
     HIGH_SUM,
     LOW_SUM,
-    NORM,
     QUANTISED,
     SCALE,
-    SILU,
     SUM,
     TILE_ROWS,
 )
-from slipstream.cpu_kernels.compiled.panel_format import BLOCK_COLUMNS
 from slipstream.cpu_kernels.compiled.records import MATMUL
+from slipstream.cpu_kernels.panel_format import BLOCK_COLUMNS
+from slipstream.cpu_kernels.row_source import AS_IS, GELU, NORM, SILU
 
 _matmul_at = record_at(MATMUL)
 

@@ -12,14 +12,14 @@ from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 from slipstream.cpu_kernels.compiled.kernels.file_blocks import READERS, Rows, Unit
 from slipstream.cpu_kernels.compiled.kernels.vector import BYTES, I8, I16, I64, LANES, Emitter
 from slipstream.cpu_kernels.compiled.kernels.work_sharing import item_function, run_items
-from slipstream.cpu_kernels.compiled.panel_format import (
+from slipstream.cpu_kernels.compiled.records import REPACK
+from slipstream.cpu_kernels.panel_format import (
     FLOAT_DTYPES,
     GROUPS,
     PANEL_FORMATS,
     PANEL_ROWS,
     PanelFormat,
 )
-from slipstream.cpu_kernels.compiled.records import REPACK
 from slipstream.cpu_kernels.quant_types import QuantType
 
 _record_at = record_at(REPACK)

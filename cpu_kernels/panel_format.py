@@ -11,6 +11,9 @@ K-quants) and lies as
 A value's bits are split over planes 8, 4, 2 or 1 bits wide, low bits first. Columns go in groups
 of 4, eight groups a block; a plane of width w keeps 8/w groups in each of its w vectors, group g
 in vector g // (8/w) at bit (g % (8/w)) * w. Repacking from the file's layout loses nothing.
+
+The kernels of a GPU take the same declarations and rows of panels; their planes lie otherwise
+(`slipstream.gpu_kernels.word_planes`).
 """
 
 from dataclasses import dataclass
