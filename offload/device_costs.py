@@ -32,8 +32,6 @@ class LinkCosts(Protocol):
         """Seconds of one copy of `num_bytes` in either direction, and of waiting for it."""
         ...
 
-from slipstream.offload.model_parts import LayerPart, ModelParts
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NominalDeviceCosts:
@@ -61,14 +59,6 @@ class NominalDeviceCosts:
         read_s = num_bytes / (self.read_gb_per_s * 1e9)
         compute_s = rows * multiply_adds_a_row / self.multiply_adds_per_s
         return max(read_s, compute_s) + self.layer_overhead_s
-
-    def layer_seconds(self, layer: LayerPart, rows: int, held_tokens: int) -> float:
-        """Seconds of a layer for `rows` rows while its KV cache holds `held_tokens` tokens."""
-        return self.matrix_seconds(layer.bytes_with_kv(held_tokens), layer.multiply_adds, rows)
-
-    def head_seconds(self, parts: ModelParts, rows: int) -> float:
-        """Seconds of the head for `rows` rows whose logits are wanted."""
-        return self.matrix_seconds(parts.head_bytes, parts.head_multiply_adds, rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from slipstream.offload.model_parts import ModelParts
 from slipstream.offload.placement import Placement
+from slipstream.offload.placement_options import PlacementOptions
 from slipstream.offload.placement_plan import PlacementPlan
-from slipstream.offload.placement_planner import PlacementOptions, plan_placement
+from slipstream.offload.placement_planner import plan_placement
 from slipstream.offload.plan import Footprint
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.errors import OptionError
@@ -62,9 +63,7 @@ def left_in_ram(footprint: Footprint, parts: ModelParts, placement: Placement) -
     )
 
 
-def vram_workspace_bytes(
-    parts: ModelParts, draft: ModelParts | None, placement: Placement
-) -> int:
+def vram_workspace_bytes(parts: ModelParts, draft: ModelParts | None, placement: Placement) -> int:
     """Bytes of VRAM that the largest steps of the model and its draft take beside the rest."""
     num_bytes = 0
     if placement.num_gpu_layers or placement.head_on_gpu:

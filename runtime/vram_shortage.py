@@ -50,8 +50,9 @@ def smaller_plan(request: ModelRequest, planned: Planned, shortage: str) -> Plan
     taken_bytes = planned.plan.placement.chosen.vram_bytes
     if request.options.strict:
         raise MemoryBudgetError(
-            f"The GPU's memory ran out while {format_bytes(taken_bytes)} were to be used ({shortage}); "
-            "close what uses the rest, ask for less with vram_bytes, or leave out strict."
+            f"The GPU's memory ran out while {format_bytes(taken_bytes)} were to be used: "
+            f"{shortage}. Close what uses the rest, ask for less with vram_bytes, or leave out "
+            "strict."
         )
     less_bytes = int(_NEXT_SHARE * taken_bytes)
     log.warning(

@@ -199,11 +199,10 @@ class TestPlacement:
 
     def test_the_layers_that_fill_the_vram_best_wherever_they_are(self) -> None:
         """Large layers between small ones, a link that costs nothing, and room for two large."""
-        large = replace(MODEL.layers[0], weight_bytes=100 * MB, multiply_adds=1)
-        small = replace(MODEL.layers[0], weight_bytes=30 * MB, multiply_adds=1)
+        large, small = layer(100 * MB, 1), layer(30 * MB, 1)
         layers = (small, large, small, small, large, small)
-        parts = replace(MODEL, layers=layers, head_bytes=300 * MB)
-        link = LinkCosts(gb_per_s=1000, latency_s=0)
+        parts = replace(MODEL, layers=layers, head=matrix(300 * MB, 1536 * 150_000))
+        link = NominalLinkCosts(gb_per_s=1000, latency_s=0)
         made = plan(
             parts,
             machine=replace(MACHINE, link=link),

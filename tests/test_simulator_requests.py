@@ -13,7 +13,7 @@ from slipstream.offload.placement_options import PlacementOptions
 from slipstream.offload.placement_planner import plan_placement
 from slipstream.offload.simulator import Request, SimulatedRequest, rank, simulate_request
 from slipstream.offload.simulator.timeline import LINK, RESOURCES
-from support.placement_search import Case, Choice, random_case, step_s
+from support.placement_search import Case, Choice, matrix, random_case, step_s
 
 MB = 10**6
 
@@ -218,10 +218,10 @@ def test_ranking_agrees_with_the_closed_form_where_nothing_overlaps() -> None:
 
 
 def test_the_cache_grows_where_it_is_not_said_what_it_holds() -> None:
-    layer = LayerPart(weight_bytes=MB, multiply_adds=1, kv_bytes_per_token=MB)
+    layer = LayerPart(matrices=(matrix(MB, 1),), kv_bytes_per_token=MB, attention_multiply_adds=0)
     parts = ModelParts(
         layers=(layer,),
-        head_bytes=MB,
+        head=matrix(MB, 64 * 1000),
         hidden_size=64,
         vocab_size=1000,
         workspace_bytes=0,
@@ -239,10 +239,12 @@ def test_the_cache_grows_where_it_is_not_said_what_it_holds() -> None:
 
 
 def test_a_plan_and_its_runner_up_on_a_preset() -> None:
-    layer = LayerPart(weight_bytes=155 * MB, multiply_adds=233 * MB, kv_bytes_per_token=2048)
+    layer = LayerPart(
+        matrices=(matrix(155 * MB, 233 * MB),), kv_bytes_per_token=2048, attention_multiply_adds=0
+    )
     parts = ModelParts(
         layers=(layer,) * 28,
-        head_bytes=450 * MB,
+        head=matrix(450 * MB, 3584 * 151_936),
         hidden_size=3584,
         vocab_size=151_936,
         workspace_bytes=150 * MB,

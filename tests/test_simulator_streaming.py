@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from slipstream.offload.device_costs import DeviceCosts, LinkCosts, MachineCosts
+from slipstream.offload.device_costs import MachineCosts, NominalDeviceCosts, NominalLinkCosts
 from slipstream.offload.model_parts import LayerPart, ModelParts
 from slipstream.offload.placement import Placement
 from slipstream.offload.simulator import (
@@ -14,23 +14,26 @@ from slipstream.offload.simulator import (
     staging_bytes,
     streaming_crossover_tokens,
 )
+from support.placement_search import matrix
 
 MB = 10**6
 GB = 10**9
 MACHINE = MachineCosts(
-    cpu=DeviceCosts(read_gb_per_s=40, multiply_adds_per_s=3e11, layer_overhead_s=0),
-    gpu=DeviceCosts(read_gb_per_s=200, multiply_adds_per_s=3e12, layer_overhead_s=0),
-    link=LinkCosts(gb_per_s=6, latency_s=2e-5),
+    cpu=NominalDeviceCosts(read_gb_per_s=40, multiply_adds_per_s=3e11, layer_overhead_s=0),
+    gpu=NominalDeviceCosts(read_gb_per_s=200, multiply_adds_per_s=3e12, layer_overhead_s=0),
+    link=NominalLinkCosts(gb_per_s=6, latency_s=2e-5),
     ram_bytes=12 * GB,
     vram_bytes=4 * GB,
 )
-LAYER = LayerPart(weight_bytes=155 * MB, multiply_adds=233 * MB, kv_bytes_per_token=0)
+LAYER = LayerPart(
+    matrices=(matrix(155 * MB, 233 * MB),), kv_bytes_per_token=0, attention_multiply_adds=0
+)
 
 
 def model(num_layers: int, layer: LayerPart = LAYER) -> ModelParts:
     return ModelParts(
         layers=(layer,) * num_layers,
-        head_bytes=MB,
+        head=matrix(MB, 3584 * 151_936),
         hidden_size=3584,
         vocab_size=151_936,
         workspace_bytes=0,
@@ -39,7 +42,7 @@ def model(num_layers: int, layer: LayerPart = LAYER) -> ModelParts:
 
 
 def machine_with_link(gb_per_s: float) -> MachineCosts:
-    return replace(MACHINE, link=LinkCosts(gb_per_s=gb_per_s, latency_s=2e-5))
+    return replace(MACHINE, link=NominalLinkCosts(gb_per_s=gb_per_s, latency_s=2e-5))
 
 
 def simulated(parts: ModelParts, placement: Placement, tokens: int) -> SimulatedRequest:
@@ -141,7 +144,10 @@ def test_it_never_pays_where_the_gpu_is_slower() -> None:
 
 def test_the_staging_area() -> None:
     placement = Placement.window(4, end=2)
-    parts = replace(model(4), layers=(*model(2).layers, LAYER, replace(LAYER, weight_bytes=9 * MB)))
+    parts = replace(
+        model(4),
+        layers=(*model(2).layers, LAYER, replace(LAYER, matrices=(matrix(9 * MB, 233 * MB),))),
+    )
     hidden_bytes = 2 * 1000 * 3584 * 4
     assert staging_bytes(parts, placement, 1000) == 2 * 155 * MB + hidden_bytes
     assert staging_bytes(parts, Placement.window(4, end=4), 1000) == hidden_bytes

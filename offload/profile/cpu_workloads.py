@@ -58,11 +58,9 @@ class CpuWorkloads:
         out, scale = np.empty_like(q), sizes.head_size**-0.5
         sequences = sequences_of(sizes.num_pages, keys, rows)
 
-        def attend() -> None:
+        with compiled.capturing() as program:
             for visibility in sequences:
                 compiled.attention(q, self._pages, visibility, scale=scale, out=out)
-
-        _, program = compiled.capture(attend)
         return Workload(run=program.run, count=len(sequences))
 
     def tiny_op(self) -> Workload:
@@ -97,9 +95,7 @@ def _multiplying(weights: list[compiled.Weight], rows: int) -> Workload:
     x = random_activations(rows, weights[0].columns)
     out = np.empty((rows, weights[0].rows), np.float32)
 
-    def multiply() -> None:
+    with compiled.capturing() as program:
         for weight in weights:
             compiled.matmul(x, weight, out=out)
-
-    _, program = compiled.capture(multiply)
     return Workload(run=program.run, count=len(weights))

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from slipstream.cpu_kernels.whole_file import write_whole
 from slipstream.offload import bandwidth
 from slipstream.offload.profile.curve import Curve
 from slipstream.offload.profile.machine_profile import MachineProfile
@@ -18,7 +19,6 @@ from slipstream.offload.profile.measured_costs import (
     MeasuredLinkCosts,
     MeasuredProduct,
 )
-from slipstream.offload.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
