@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slipstream.runtime import loading
 from slipstream.runtime.completion import Completion
 from slipstream.runtime.kv_cache import KVCache, pages_for
 from slipstream.runtime.llm import LLM
+from slipstream.runtime.models import model_cache
 from slipstream.runtime.options import Options
 from support.tiny_gguf import write_tiny_model
 from support.tiny_llm import CONTEXT, endless
@@ -31,6 +31,7 @@ def test_the_signature_is_the_documented_one() -> None:
         "kv": "auto",
         "speculate": "auto",
         "acceptance": "match",
+        "strict": False,
         "seed": None,
     }
 
@@ -72,11 +73,11 @@ def test_as_many_sequences_fit_as_the_plan_says(
     """Also where the context ends within a page."""
     caches: list[KVCache] = []
 
-    def new_cache(**sizes: int) -> KVCache:
+    def new_cache(**sizes: Any) -> KVCache:
         caches.append(KVCache(**sizes))
         return caches[-1]
 
-    monkeypatch.setattr(loading, "KVCache", new_cache)
+    monkeypatch.setattr(model_cache, "KVCache", new_cache)
     with LLM(llm.path, context=context) as small:
         assert caches[0].num_pages == small.plan.num_sequences * pages_for(context)
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from slipstream.cpu_kernels import QuantType
-from slipstream.runtime import loading
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.errors import (
     CatalogueError,
@@ -23,6 +22,7 @@ from slipstream.runtime.errors import (
     UnsupportedError,
 )
 from slipstream.runtime.llm import LLM
+from slipstream.runtime.models import model_cache
 from slipstream.runtime.options import Options
 from support.tiny_gguf import tiny_shape, write_tiny_model
 from support.tiny_llm import CONTEXT
@@ -132,7 +132,8 @@ def test_bad_sampling_options(llm: LLM, sampling: dict[str, Any], problem: str) 
         ({"acceptance": "spectr", "draft": "x.gguf", "speculate": "ngram"}, "would not be used"),
         ({"acceptance": "spectr", "draft": "auto", "speculate": "ngram"}, "has none"),
         ({"acceptance": "rejection", "speculate": "off"}, "has none"),
-        ({"vram_bytes": 1 << 30}, "vram_bytes"),
+        ({"vram_bytes": 1 << 30}, "vram_bytes: the GPU can't be used: no GPU was found"),
+        ({"strict": 1}, "strict must be True or False"),
         ({"vram_bytes": -1}, "vram_bytes"),
         ({"seed": -1}, "seed"),
         ({"seed": "x"}, "seed"),
@@ -212,7 +213,7 @@ def test_no_memory_while_loading_is_one_sentence(llm: LLM, monkeypatch: pytest.M
     def fail(**_: int) -> None:
         np.empty(1 << 60, np.uint8)
 
-    monkeypatch.setattr(loading, "KVCache", fail)
+    monkeypatch.setattr(model_cache, "KVCache", fail)
     with pytest.raises(MemoryBudgetError, match=r"not enough memory to load .*tiny\.gguf"):
         LLM(llm.path)
 
