@@ -15,6 +15,7 @@ from slipstream.offload.profile.measuring import (
     COPY_BYTES,
     measure_device,
     measure_link,
+    measure_products,
     median_seconds,
 )
 from slipstream.offload.profile.workloads import (
@@ -101,10 +102,17 @@ class TestDevice:
         values = measure_device(device, ["F16"]).products["F16"].seconds_per_byte.values
         assert values == pytest.approx((1e-6, 1e-6, 4e-6))
 
+    def test_products_alone(self) -> None:
+        told: list[tuple[int, int]] = []
+        device = FakeDevice()
+        products = measure_products(device, ["Q8_0"], lambda *each: told.append(each))
+        assert products == measure_device(device, ["Q8_0"]).products
+        assert told == [(done, 3) for done in range(4)]
+
     def test_progress(self) -> None:
         told: list[tuple[int, int]] = []
         measure_device(FakeDevice(), ["Q8_0", "F16"], lambda *each: told.append(each))
-        assert told == [(done, 6) for done in range(6)]
+        assert told == [(done, 11) for done in range(12)]  # 6 products, 4 attentions, 1 op
 
 
 class TestLink:
@@ -119,7 +127,7 @@ class TestLink:
                         expected
                     )
         assert (COPY_BYTES[0], COPY_BYTES[-1]) == (4096, 64 * MIB)
-        assert told == [(done, 4) for done in range(1, 5)]
+        assert told == [(done, 32) for done in range(33)]
 
 
 class TestOperands:
@@ -210,3 +218,45 @@ def test_copies_of_a_gpu(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
     link = measure_link(LinkCopies())
     assert link.seconds(4096) < link.seconds(64 * MIB)
+
+
+@pytest.mark.gpu
+def test_events_and_copies_without_a_gpu(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked of CUDA, from one that only notes it."""
+    torch = pytest.importorskip("torch", reason="torch is not installed: it is in slipstream[gpu]")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU, and the other tests use it")
+    try:
+        from slipstream.offload.profile.gpu_workloads import GpuWorkloads, LinkCopies
+    except ImportError as error:
+        pytest.skip(str(error))
+    asked: list[str] = []
+
+    class Event:
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            asked.append("record")
+
+        def synchronize(self) -> None:
+            asked.append("wait for event")
+
+        def elapsed_time(self, end: object) -> float:
+            return 12.0  # milliseconds
+
+    def zeros(*shape: int, pin_memory: bool = False, **options: object) -> object:
+        asked.append("pinned" if pin_memory else "pageable")
+        return make_zeros(*shape, **options)
+
+    make_zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", zeros)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: asked.append("wait"))
+    assert GpuWorkloads(TINY_SIZES).seconds(lambda: asked.append("run")) == 0.012
+    assert asked == ["wait", "record", "run", "record", "wait for event"]
+    asked.clear()
+    assert LinkCopies().copy(4096, "to_host", "pinned").count == 1
+    assert asked == ["pinned", "pageable", "wait"]  # the second is on the device
+    link = measure_link(LinkCopies())
+    assert 0 < link.seconds(4096) <= link.seconds(64 * MIB)

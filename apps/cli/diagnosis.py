@@ -42,6 +42,7 @@ def find_profile(*, measure: bool, progress: Progress | None = None) -> FoundPro
         return FoundProfile(profile=None, problem=str(error), gpu_problem=None)
     machine = probe()
     threads = default_threads(machine)
+    profile: MachineProfile | None
     if measure:
         profile = measured_profile(threads, machine=machine, again=True, progress=progress)
     else:

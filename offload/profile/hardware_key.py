@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import zlib
+from functools import cache
 from pathlib import Path
 
 from slipstream.offload.gpu_probe import Gpu
@@ -25,6 +26,7 @@ def hardware_key(machine: Machine, threads: int) -> str:
     return ", ".join(parts)
 
 
+@cache
 def kernels_version() -> str:
     """A checksum of the kernels' source text: any edit or upgrade changes it."""
     checksum = 0

@@ -1,5 +1,6 @@
 """Costs of devices and of a link from figures that were measured (`measuring`)."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -92,7 +93,7 @@ class MeasuredDeviceCosts:
             raise ValueError("products: expected those of one quantisation at least")
         if unknown := sorted(self.products.keys() - QuantType.__members__.keys()):
             raise ValueError(f"products: unknown quantisations {', '.join(unknown)}")
-        if not 0 < self.op_overhead_s < 1:
+        if not (math.isfinite(self.op_overhead_s) and self.op_overhead_s > 0):
             raise ValueError(f"an op's overhead can't be {self.op_overhead_s} seconds")
 
     def layer_seconds(self, layer: LayerPart, rows: int, held_tokens: int) -> float:

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from slipstream.cpu_kernels import QuantType
@@ -24,7 +25,7 @@ RUNS_S = 0.1  # of timed runs for each figure, as the device counts
 LEAST_RUNS, MOST_RUNS = 3, 200
 LONG_RUN_S = 0.5  # of which one is enough
 
-Progress = Callable[[int, int], None]  # told (done, total) figures
+Progress = Callable[[int, int], None]  # told (done, total) before each figure and at the end
 
 
 class _Timer(Protocol):
@@ -35,49 +36,44 @@ def measure_products(
     device: DeviceWorkloads, quant_types: Sequence[str], progress: Progress | None = None
 ) -> dict[str, MeasuredProduct]:
     """Products with weights of each quantisation by name."""
-    rows, measured, done = device.sizes.product_rows, {}, 0
-    for name in quant_types:
-        products = device.products(QuantType[name])
-        seconds = []
-        for num_rows in rows:
-            _tell(progress, done, len(quant_types) * len(rows))
-            seconds.append(median_seconds(device, products.of_rows(num_rows)))
-            done += 1
-        per_byte = without_decrease(seconds) / products.num_bytes
-        measured[name] = MeasuredProduct(
-            seconds_per_byte=Curve(rows, tuple(per_byte.tolist())),
-            bytes_per_weight=products.num_bytes / device.sizes.matrix_side**2,
-        )
-    return measured
+    figures = _Figures(device, _num_products(device, quant_types), progress)
+    products = _measure_products(device, quant_types, figures)
+    figures.end()
+    return products
 
 
 def measure_device(
     device: DeviceWorkloads, quant_types: Sequence[str], progress: Progress | None = None
 ) -> MeasuredDeviceCosts:
     """All tables of a device, with products of these quantisations."""
-    return MeasuredDeviceCosts(
-        products=measure_products(device, quant_types, progress),
-        attention=_measure_attention(device),
-        op_overhead_s=median_seconds(device, device.tiny_op()),
+    sizes = device.sizes
+    num_attentions = len(sizes.attention_rows) * len(sizes.attention_keys)
+    total = _num_products(device, quant_types) + num_attentions + 1
+    figures = _Figures(device, total, progress)
+    costs = MeasuredDeviceCosts(
+        products=_measure_products(device, quant_types, figures),
+        attention=_measure_attention(device, figures),
+        op_overhead_s=figures.median_seconds(device.tiny_op()),
     )
+    figures.end()
+    return costs
 
 
 def measure_link(link: LinkWorkloads, progress: Progress | None = None) -> MeasuredLinkCosts:
     """Copies of all sizes in both directions, with pinned and with pageable host memory."""
-    total = len(DIRECTIONS) * len(HOST_MEMORIES)
+    total = len(DIRECTIONS) * len(HOST_MEMORIES) * len(COPY_BYTES)
+    figures = _Figures(link, total, progress)
     copies: dict[Direction, dict[HostMemory, Curve]] = {}
-    done = 0
     for direction in DIRECTIONS:
         copies[direction] = {}
         for memory in HOST_MEMORIES:
             seconds = [
-                median_seconds(link, link.copy(num_bytes, direction, memory))
+                figures.median_seconds(link.copy(num_bytes, direction, memory))
                 for num_bytes in COPY_BYTES
             ]
             values = tuple(without_decrease(seconds).tolist())
             copies[direction][memory] = Curve(COPY_BYTES, values)
-            done += 1
-            _tell(progress, done, total)
+    figures.end()
     return MeasuredLinkCosts(copies=copies)
 
 
@@ -95,11 +91,53 @@ def median_seconds(timer: _Timer, workload: Workload) -> float:
     return statistics.median(seconds) / workload.count
 
 
-def _measure_attention(device: DeviceWorkloads) -> MeasuredAttention:
+@dataclass(slots=True)
+class _Figures:
+    """Takes one figure after another and tells how many are done."""
+
+    timer: _Timer
+    total: int
+    progress: Progress | None
+    done: int = 0
+
+    def median_seconds(self, workload: Workload) -> float:
+        self._tell()
+        self.done += 1
+        return median_seconds(self.timer, workload)
+
+    def end(self) -> None:
+        assert self.done == self.total
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+
+def _num_products(device: DeviceWorkloads, quant_types: Sequence[str]) -> int:
+    return len(quant_types) * len(device.sizes.product_rows)
+
+
+def _measure_products(
+    device: DeviceWorkloads, quant_types: Sequence[str], figures: _Figures
+) -> dict[str, MeasuredProduct]:
+    rows, side, measured = device.sizes.product_rows, device.sizes.matrix_side, {}
+    for name in quant_types:
+        products = device.products(QuantType[name])
+        seconds = [figures.median_seconds(products.of_rows(num_rows)) for num_rows in rows]
+        per_byte = without_decrease(seconds) / products.num_bytes
+        measured[name] = MeasuredProduct(
+            seconds_per_byte=Curve(rows, tuple(per_byte.tolist())),
+            bytes_per_weight=products.num_bytes / side**2,
+        )
+    return measured
+
+
+def _measure_attention(device: DeviceWorkloads, figures: _Figures) -> MeasuredAttention:
     sizes = device.sizes
     seconds = without_decrease(
         [
-            [median_seconds(device, device.attention(keys, rows)) for keys in sizes.attention_keys]
+            [figures.median_seconds(device.attention(keys, rows)) for keys in sizes.attention_keys]
             for rows in sizes.attention_rows
         ]
     )
@@ -109,8 +147,3 @@ def _measure_attention(device: DeviceWorkloads) -> MeasuredAttention:
         kv_bytes_per_token=sizes.kv_bytes_per_token,
         multiply_adds=sizes.attention_multiply_adds,
     )
-
-
-def _tell(progress: Progress | None, done: int, total: int) -> None:
-    if progress is not None:
-        progress(done, total)
