@@ -142,6 +142,10 @@ def test_it_never_pays_where_the_gpu_is_slower() -> None:
     assert streaming_crossover_tokens(model(4), machine, Placement.window(4)) is None
 
 
+def test_it_never_pays_where_no_layer_is_in_ram() -> None:
+    assert streaming_crossover_tokens(model(4), MACHINE, Placement.window(4, end=4)) is None
+
+
 def test_the_staging_area() -> None:
     placement = Placement.window(4, end=2)
     parts = replace(

@@ -81,11 +81,14 @@ def streaming_crossover_tokens(
 ) -> int | None:
     """The length of prompt from which on the GPU reads it faster with streamed weights.
 
-    None where that is beyond `most_tokens`, by default the context that the model was trained for.
+    None where that is beyond `most_tokens`, by default the context that the model was trained for,
+    and where no layer lies in RAM.
     About the length at which tokens * (CPU's seconds a token) > layer's bytes / link + GPU's
     seconds. It is found by bisection: where streaming pays, it is taken to pay for longer prompts.
     Raises ValueError for a machine without a GPU.
     """
+    if all(placement.layers_on_gpu):
+        return None
     most_tokens = parts.trained_context if most_tokens is None else most_tokens
     model = PlacedParts(name="target", parts=parts, placement=placement)
 
