@@ -18,7 +18,8 @@ class LaunchShape:
 
     block_m, block_n : rows of x and of the weight
     unroll           : most blocks of 32 columns between two turns of the loop over quantised ones,
-                       1, 2, 4 or 8: more let more reads wait together, and take more registers
+                       1, 2, 4 or 8, of formats with two scales a block half as many: more let more
+                       reads wait together, and take more registers
     num_warps        : of 32 threads
     num_stages       : turns of the loop whose reads are under way together
     split            : a program has one segment of the columns, and the segments' sums are joined

@@ -121,7 +121,7 @@ def _multiply_planes(
         ACCUMULATE=target.accumulate,
         BLOCK_M=shape.block_m,
         BLOCK_N=shape.block_n,
-        UNROLL=_unroll(columns // BLOCK_COLUMNS, shape.unroll),
+        UNROLL=_unroll(columns // BLOCK_COLUMNS, shape.unroll * form.sub_block // BLOCK_COLUMNS),
         SPLIT=shape.split,
         IN_INT8=multiplies_int8(),
         num_warps=shape.num_warps,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
+FEW_BYTES = 8  # two registers, which ptxas may give up to fit one more program on a processor
 
 
 @pytest.mark.slow
@@ -31,12 +32,12 @@ def test_kernels_compile(capability: int, room: int) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     kernels = json.loads(done.stdout)
     assert {each["kernel"] for each in kernels} >= {
-        "attend", "join_parts", "multiply_floats", "multiply_planes", "pack_rows", "rms_norm",
-        "rotate_and_store", "top_of_candidates", "top_of_stretches"
+        "attend", "join_parts", "join_segments", "multiply_floats", "multiply_planes", "pack_rows",
+        "rms_norm", "rotate_and_store", "top_of_candidates", "top_of_stretches"
     }  # fmt: skip
     # Attention multiplies in float32 without matrix units, in more registers than there are.
-    spilling = {each["kernel"] for each in kernels if each["stack_bytes"]}
-    assert spilling <= {"attend"}
+    spilling = [each for each in kernels if each["stack_bytes"] > FEW_BYTES]
+    assert {each["kernel"] for each in spilling} <= {"attend"}
     assert [each for each in kernels if each["shared_bytes"] > room] == []
     products = [each for each in kernels if each["kernel"] == "multiply_planes"]
-    assert all(each["uses_int8_matrix_units"] for each in products)
+    assert all(each["uses_int8_matrix_units"] == (capability >= 80) for each in products)
