@@ -1,19 +1,23 @@
 """Softmax attention of a step's rows over paged keys and values."""
 
+import math
+from dataclasses import dataclass
+
 import torch
 import triton
 
 from slipstream.cpu_kernels import Visibility
 from slipstream.cpu_kernels.errors import expect_multiple
 from slipstream.gpu_kernels.kernels import attention as kernels
+from slipstream.gpu_kernels.kernels.join_parts import join_parts
+from slipstream.gpu_kernels.kernels.pack_queries import pack_queries
 from slipstream.gpu_kernels.kv_pages import KVPages
 from slipstream.gpu_kernels.rounding import EXACT
 from slipstream.gpu_kernels.tensors import expect_tensor
 
-_FEW_ROWS = 16  # of a step whose rows have programs of their own, several for many keys
+_FEW_ROWS = 16  # of a step whose keys are shared out to programs, parts of them to each
 _KEYS_A_PART = 128
-_FEW_QUERIES, _MANY_QUERIES = 16, 64  # rows times heads that share the keys they read
-_TILE_NUMBERS = 4096  # of keys or queries that a program holds: more do not fit in registers
+_LEAST_KEYS, _MOST_KEYS = 16, 32  # of one page that a program takes at a time
 
 
 def attention(
@@ -28,22 +32,83 @@ def attention(
     num_rows = _check(q, pages, visibility, out)
     if num_rows == 0:
         return out
-    num_heads, size = q.shape[1], q.shape[2]
-    group = num_heads // pages.num_heads
-    block_d = max(16, 32 if pages.quantised else 0, triton.next_power_of_2(size))
-    block_keys = min(64, _TILE_NUMBERS // block_d)
-    queries = (
-        _FEW_QUERIES if num_rows <= _FEW_ROWS else min(_MANY_QUERIES, _TILE_NUMBERS // block_d)
-    )
-    rows = max(1, queries // group)
-    num_parts = triton.cdiv(visibility.page_tables.shape[1] * pages.page_size, _KEYS_A_PART)
-    in_parts = num_rows <= _FEW_ROWS and num_parts > 1
-    num_parts = num_parts if in_parts else 1
-    gathered = q.new_empty((num_rows, num_heads, num_parts, size)) if in_parts else out
-    highest = q.new_empty((num_rows, num_heads, num_parts)) if in_parts else None
+    in_parts = num_rows <= _FEW_ROWS
+    num_parts = 1
+    if in_parts:
+        num_parts = triton.cdiv(visibility.page_tables.shape[1] * pages.page_size, _KEYS_A_PART)
+    gathered = q.new_empty((*q.shape[:2], num_parts, q.shape[2])) if in_parts else out
+    highest = q.new_empty((*q.shape[:2], num_parts)) if in_parts else None
     totals = None if highest is None else torch.empty_like(highest)
-    kernels.attend[(triton.cdiv(num_rows, rows), pages.num_heads, num_parts)](
+    packed = _pack(q, scale, pages.quantised)
+    _attend(packed, pages, visibility, num_parts, gathered, highest, totals)
+    if in_parts:
+        join_parts[q.shape[:2]](
+            gathered,
+            highest,
+            totals,
+            visibility.sequences,
+            visibility.past,
+            visibility.num_new,
+            out,
+            num_parts,
+            HEAD_SIZE=q.shape[2],
+            KEYS_A_PART=_KEYS_A_PART,
+            BLOCK_D=packed.high.shape[2],
+            **EXACT,
+        )
+    return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PackedQueries:
+    """What `pack_queries` made."""
+
+    high: torch.Tensor
+    low: torch.Tensor | None
+    scales: torch.Tensor
+
+
+def _pack(q: torch.Tensor, scale: float, quantised: bool) -> _PackedQueries:
+    num_rows, num_heads, size = q.shape
+    block_d = max(32 if quantised else 16, triton.next_power_of_2(size))
+    shape = (num_rows, num_heads, block_d)
+    packed = _PackedQueries(
+        high=q.new_empty(shape, dtype=torch.int8 if quantised else torch.float16),
+        low=None if quantised else q.new_empty(shape, dtype=torch.float16),
+        scales=q.new_empty((num_rows, num_heads, block_d // 32 if quantised else 1)),
+    )
+    pack_queries[(num_rows * num_heads,)](
         q,
+        packed.high,
+        packed.low,
+        packed.scales,
+        scale,
+        HEAD_SIZE=size,
+        INT8=quantised,
+        BLOCK_D=block_d,
+        num_warps=1,
+        **EXACT,
+    )
+    return packed
+
+
+def _attend(
+    packed: _PackedQueries,
+    pages: KVPages,
+    visibility: Visibility,
+    num_parts: int,
+    gathered: torch.Tensor,
+    highest: torch.Tensor | None,
+    totals: torch.Tensor | None,
+) -> None:
+    num_rows, num_heads, block_d = packed.high.shape
+    group = num_heads // pages.num_heads
+    block_q, num_warps = _tile(num_rows, block_d)
+    grid = (triton.cdiv(num_rows * group, block_q), pages.num_heads, num_parts)
+    kernels.attend[grid](
+        packed.high,
+        packed.low,
+        packed.scales,
         pages.keys,
         pages.values,
         pages.key_scales,
@@ -57,39 +122,30 @@ def attention(
         gathered,
         highest,
         totals,
-        scale,
         num_rows,
         num_heads,
         pages.num_heads,
         visibility.page_tables.shape[1],
         visibility.mask.shape[1],
-        HEAD_SIZE=size,
+        HEAD_SIZE=pages.head_size,
         PAGE_SIZE=pages.page_size,
         INT8=pages.quantised,
         GROUP=group,
-        ROWS=rows,
-        KEYS_A_PART=_KEYS_A_PART if in_parts else 0,
-        BLOCK_Q=max(16, triton.next_power_of_2(rows * group)),
+        KEYS_A_PART=0 if highest is None else _KEYS_A_PART,
+        BLOCK_Q=block_q,
         BLOCK_D=block_d,
-        BLOCK_KEYS=block_keys,
+        BLOCK_KEYS=math.gcd(_MOST_KEYS, pages.page_size),
+        num_warps=num_warps,
+        num_stages=1,  # its buffers are shared memory for more programs
         **EXACT,
     )
-    if in_parts:
-        kernels.join_parts[(num_rows, num_heads)](
-            gathered,
-            highest,
-            totals,
-            visibility.sequences,
-            visibility.past,
-            visibility.num_new,
-            out,
-            num_parts,
-            HEAD_SIZE=size,
-            KEYS_A_PART=_KEYS_A_PART,
-            BLOCK_D=block_d,
-            **EXACT,
-        )
-    return out
+
+
+def _tile(num_rows: int, block_d: int) -> tuple[int, int]:
+    """Queries that one program holds, and its warps: as many as fit in registers."""
+    if num_rows <= _FEW_ROWS:
+        return 16, 4 if block_d <= 128 else 8
+    return 32, 4 if block_d <= 64 else 8
 
 
 def _check(q: torch.Tensor, pages: KVPages, visibility: Visibility, out: torch.Tensor) -> int:
@@ -100,6 +156,7 @@ def _check(q: torch.Tensor, pages: KVPages, visibility: Visibility, out: torch.T
     expect_tensor("q", q, torch.float32, shape)
     expect_tensor("out", out, torch.float32, shape)
     expect_multiple("heads of q", q.shape[1], pages.num_heads)
+    expect_multiple("page size", pages.page_size, _LEAST_KEYS)
     expect_tensor("sequences", v.sequences, torch.int32, (num_rows,))
     expect_tensor("page_tables", v.page_tables, torch.int32, (num_sequences, most_pages))
     expect_tensor("past", v.past, torch.int32, (num_sequences,))

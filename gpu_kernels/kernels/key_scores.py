@@ -1,0 +1,86 @@
+"""Products of packed queries with a block of keys, on matrix units.
+
+The keys are BLOCK_KEYS of one page, counted over all pages and heads, from the place `offset` on.
+Those past a sequence's end may be anything: a score depends on no other key. place (BLOCK_Q,) int64
+is a query's among all rows and heads.
+"""
+
+import triton
+import triton.language as tl
+
+_CHUNK = tl.constexpr(64)  # dimensions that are held at a time
+
+
+@triton.jit
+def scores_of_float16(
+    high,
+    low,
+    scales,
+    place,
+    in_use,
+    keys,
+    page,
+    offset,
+    HEAD_SIZE: tl.constexpr,
+    PAGE_SIZE: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_KEYS: tl.constexpr,
+):
+    """Scores (BLOCK_Q, BLOCK_KEYS) float32: scales * (high + low) . keys; see `pack_queries`."""
+    CHUNK: tl.constexpr = min(_CHUNK, BLOCK_D)
+    key_id = tl.arange(0, BLOCK_KEYS)
+    keys += page * (HEAD_SIZE * PAGE_SIZE) + offset
+    products = tl.zeros((BLOCK_Q, BLOCK_KEYS), tl.float32)
+    rest = tl.zeros((BLOCK_Q, BLOCK_KEYS), tl.float32)
+    for first in tl.static_range(0, BLOCK_D, CHUNK):
+        d = first + tl.arange(0, CHUNK)
+        at = d[:, None] * PAGE_SIZE + key_id[None, :]
+        key = tl.load(keys + at, mask=(d < HEAD_SIZE)[:, None], other=0.0)
+        at = place[:, None] * BLOCK_D + d[None, :]
+        products = tl.dot(tl.load(high + at, mask=in_use[:, None], other=0.0), key, products)
+        rest = tl.dot(tl.load(low + at, mask=in_use[:, None], other=0.0), key, rest)
+    rest = tl.where(rest - rest == 0, rest, 0.0)  # an infinite key's score is that of `high`
+    return (products + rest) * tl.load(scales + place, mask=in_use, other=0.0)[:, None]
+
+
+@triton.jit
+def scores_of_int8(
+    quants,
+    scales,
+    place,
+    in_use,
+    keys,
+    key_scales,
+    page,
+    offset,
+    HEAD_SIZE: tl.constexpr,
+    PAGE_SIZE: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_KEYS: tl.constexpr,
+):
+    """Scores (BLOCK_Q, BLOCK_KEYS) float32, summed over blocks of 32 dimensions in their order.
+
+    Sums of 32 products are exact integers.
+    """
+    k, word, shifts = tl.arange(0, 32), tl.arange(0, 8), tl.arange(0, 4) * 8
+    key_id = tl.arange(0, BLOCK_KEYS)
+    keys += page * (HEAD_SIZE // 4 * PAGE_SIZE) + offset
+    key_scales += page * (HEAD_SIZE // 32 * PAGE_SIZE) + offset
+    total = tl.zeros((BLOCK_Q, BLOCK_KEYS), tl.float32)
+    for block in range(HEAD_SIZE // 32):
+        at = (block * 8 + word)[None, :] * PAGE_SIZE + key_id[:, None]
+        words = tl.load(keys + at)
+        key = ((words ^ -2139062144)[:, :, None] >> shifts[None, None, :]).to(tl.int8)
+        key = tl.trans(tl.reshape(key, (BLOCK_KEYS, 32)))
+        query = tl.load(
+            quants + place[:, None] * BLOCK_D + (block * 32 + k)[None, :],
+            mask=in_use[:, None],
+            other=0,
+        )
+        products = tl.dot(query, key, out_dtype=tl.int32).to(tl.float32)
+        key_scale = tl.load(key_scales + block * PAGE_SIZE + key_id)
+        scale = tl.load(scales + place * (BLOCK_D // 32) + block, mask=in_use, other=0.0)
+        total += products * (scale[:, None] * key_scale.to(tl.float32)[None, :])
+    return total

@@ -1,0 +1,77 @@
+"""Sums of a block's values with float32 weights, on matrix units.
+
+Weights (BLOCK_Q, BLOCK_KEYS) are given as float16 halves. The values lie one after another from
+`place` on, counted over all pages, heads and offsets; those that are not `inside` count as zero.
+Zero times what is not finite would reach all queries: such numbers count as zero too, and `broken`
+(BLOCK_KEYS,) says which keys have any.
+"""
+
+import triton
+import triton.language as tl
+
+from slipstream.gpu_kernels.kernels.float16_halves import (
+    halves,
+    inverse_power,
+    power_of_two_below,
+)
+
+_LARGEST = tl.constexpr(128.0)  # times int8 and the rest of a scale, below 2: within float16
+
+
+@triton.jit
+def weighted_float16_values(
+    weights_high,
+    weights_low,
+    values,
+    place,
+    inside,
+    HEAD_SIZE: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_KEYS: tl.constexpr,
+):
+    """Sums (BLOCK_Q, BLOCK_D) float32 over keys, and `broken`."""
+    key_id, d = tl.arange(0, BLOCK_KEYS), tl.arange(0, BLOCK_D)
+    wanted = inside[:, None] & (d < HEAD_SIZE)[None, :]
+    at = key_id[:, None] * HEAD_SIZE + d[None, :]
+    value = tl.load(values + place * HEAD_SIZE + at, mask=wanted, other=0.0)
+    is_finite = value - value == 0
+    value = tl.where(is_finite, value, 0.0)
+    products = tl.dot(weights_high, value, tl.dot(weights_low, value))
+    return products, tl.min(is_finite.to(tl.int32), axis=1) == 0
+
+
+@triton.jit
+def weighted_int8_values(
+    weights_high,
+    weights_low,
+    values,
+    scales,
+    place,
+    inside,
+    HEAD_SIZE: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_KEYS: tl.constexpr,
+):
+    """As `weighted_float16_values` for int8, with float16 scales of 32 dimensions.
+
+    int8 times a scale has 19 bits: two float16 halves hold it exactly, once the largest scale of
+    the block is brought near 1 by a power of two, unless a scale is 2**-22 of that.
+    """
+    key_id, block, k = tl.arange(0, BLOCK_KEYS), tl.arange(0, BLOCK_D // 32), tl.arange(0, 32)
+    scales += place * (HEAD_SIZE // 32)
+    values += place * HEAD_SIZE
+    wanted = inside[:, None] & (block < HEAD_SIZE // 32)[None, :]
+    at = key_id[:, None] * (HEAD_SIZE // 32) + block[None, :]
+    scale = tl.load(scales + at, mask=wanted, other=0.0).to(tl.float32)
+    is_finite = scale - scale == 0
+    scale = tl.where(is_finite, scale, 0.0)
+    power = power_of_two_below(tl.max(scale))
+    scale *= inverse_power(power) * _LARGEST
+    at = key_id[:, None, None] * HEAD_SIZE + (block[:, None] * 32 + k[None, :])[None, :, :]
+    quants = tl.load(values + at, mask=wanted[:, :, None], other=0).to(tl.float32)
+    value = tl.reshape(quants * scale[:, :, None], (BLOCK_KEYS, BLOCK_D))
+    high, low = halves(value)
+    products = tl.dot(weights_high, low)
+    products = tl.dot(weights_low, high, products)
+    products = tl.dot(weights_high, high, products) * (power / _LARGEST)
+    return products, tl.min(is_finite.to(tl.int32), axis=1) == 0
