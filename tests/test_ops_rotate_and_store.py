@@ -8,10 +8,17 @@ import numpy as np
 import pytest
 
 from slipstream.cpu_kernels import KVPages, RmsNorm, ShapeError, reference
+from slipstream.cpu_kernels.kv_pages import FROM_PAGES, TO_PAGES
 from slipstream.cpu_kernels.reference.attention import read_pages
-from support.op_backends import OTHER_BACKENDS, few_if_interpreted, load_ops
+from slipstream.cpu_kernels.reference.kv_blocks import hadamard
+from support.op_backends import (
+    OTHER_BACKENDS,
+    few_if_interpreted,
+    load_ops,
+    load_ops_for_pages,
+)
 from support.op_tolerances import LIMITS, assert_close, assert_pages_close
-from support.stored_keys import DTYPES, arrays_of, copied, unreadable_pages
+from support.stored_keys import DTYPES, QUANTISED, arrays_of, copied, unreadable_pages
 
 ALL_BACKENDS = ("reference", *OTHER_BACKENDS)
 NUM_HEADS, NUM_KV_HEADS = 6, 3
@@ -19,8 +26,11 @@ PAGE = 16
 NUM_PAGES = 6
 ROW_COUNTS = (0, 1, 2, 3, 7, 8, 9, 64)
 SIZES = [(2, 1), (16, 8), (40, 20), (64, 32), (64, 16), (128, 24), (256, 128)]
-INT8_SIZES = [(32, 16), (32, 5), (64, 32), (64, 16), (128, 24), (256, 128)]
-KINDS = [("float16", *size) for size in SIZES] + [("int8", *size) for size in INT8_SIZES]
+BLOCK_SIZES = [(32, 16), (32, 5), (64, 32), (64, 16), (128, 24), (256, 128)]
+KINDS = [
+    *(("float16", *size) for size in SIZES),
+    *((dtype, *size) for dtype in QUANTISED for size in BLOCK_SIZES),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +128,7 @@ def some_norm(head_size: int, seed: int) -> RmsNorm:
 def test_agrees_with_the_reference(
     backend: str, dtype: str, head_size: int, half: int, interleaved: bool, norms: str
 ) -> None:
-    ops = load_ops(backend)
+    ops = load_ops_for_pages(backend, dtype)
     step = make_step(
         64,
         head_size,
@@ -140,7 +150,7 @@ def test_agrees_with_the_reference(
 def test_a_row_has_the_same_bits_in_any_company(
     backend: str, interleaved: bool, dtype: str
 ) -> None:
-    ops = load_ops(backend)
+    ops = load_ops_for_pages(backend, dtype)
     norms = {"query_norm": some_norm(64, 1), "key_norm": some_norm(64, 2)}
     step = make_step(64, 64, 24, interleaved=interleaved, **norms)
     given = step.qkv.copy()
@@ -245,6 +255,73 @@ def test_int8_is_what_the_pages_say_and_touches_nothing_else(backend: str) -> No
     assert_same_bits(pages, want)
 
 
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
+def test_int4_is_what_the_pages_say_and_touches_nothing_else(backend: str) -> None:
+    """y = H x / 8 = scale * int4, scale = extreme / -8, two numbers a byte, each plus 8."""
+    ops = load_ops_for_pages(backend, "int4")
+    key = np.zeros((NUM_KV_HEADS, 64), np.float32)
+    key[:, :32] = np.arange(-16, 16) / 4
+    key[:, 3:10] = [-8.0, 0.5, 1.5, 2.5, -0.5, -1.5, 7.75]  # scale 1, and the last is cut
+    value = -2 * key[:, ::-1]
+    queries = np.ones((NUM_HEADS, 64), np.float32)
+    heads = np.concatenate([queries, hadamard(key, FROM_PAGES), hadamard(value, FROM_PAGES)])
+    step = as_it_is(heads.reshape(1, -1), [2], [5])
+    pages = new_pages("int4", 64)
+    rng = np.random.default_rng(0)
+    for array in arrays_of(pages).values():
+        array.view(np.uint8)[...] = rng.integers(0, 256, array.view(np.uint8).shape)
+    want = copied(pages)
+    quants = np.rint(key).clip(-8, 7).astype(int)
+    assert quants[0, 3:10].tolist() == [-8, 0, 2, 2, 0, -2, 7]
+    for_keys, for_values = (
+        (each[:, :, 0] + 8) + ((each[:, :, 1] + 8) << 4)
+        for each in (q.reshape(NUM_KV_HEADS, 2, 2, 16) for q in (quants, quants[:, ::-1]))
+    )
+    words = for_keys.reshape(NUM_KV_HEADS, 8, 4) << np.array([0, 8, 16, 24])
+    want.keys[2, :, :, 5] = words.sum(axis=-1)
+    want.values[2, :, 5] = for_values.reshape(NUM_KV_HEADS, 32)
+    want.key_scales[2, :, :, 5] = [1, -0.0]
+    want.value_scales[2, :, 5] = [-0.0, -2]
+    step.run(ops, pages)
+    assert_same_bits(pages, want)
+
+
+def test_the_transform_is_its_own_inverse_and_spreads_an_outlier() -> None:
+    """Of 32 numbers each, and the products of two transformed vectors are those of the vectors."""
+    x, y = np.random.default_rng(0).standard_normal((2, 5, 96))
+    back = hadamard(hadamard(x, TO_PAGES), FROM_PAGES)
+    np.testing.assert_allclose(back, x, rtol=0, atol=1e-14)
+    products = (hadamard(x, TO_PAGES) * hadamard(y, FROM_PAGES)).sum(axis=1)
+    np.testing.assert_allclose(products, (x * y).sum(axis=1), rtol=0, atol=1e-13)
+    outlier = np.zeros(64)
+    outlier[37] = 8.0
+    assert np.abs(hadamard(outlier, TO_PAGES)).tolist() == [0.0] * 32 + [1.0] * 32
+    assert np.sign(hadamard(np.eye(32), 1.0)).tolist() == [
+        [(-1) ** (i & j).bit_count() for j in range(32)] for i in range(32)
+    ]
+
+
+@pytest.mark.parametrize("size", [1e-2, 1.0, 300.0])
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
+def test_int4_gives_the_numbers_back_within_half_a_step(backend: str, size: float) -> None:
+    """Where they are transformed; those beyond 7 steps on the side that ends there within one."""
+    step = make_step(64, 64, 32)
+    step = replace(step, qkv=step.qkv * np.float32(size), cos=step.cos * 0 + 1, sin=step.sin * 0)
+    pages = new_pages("int4", 64)
+    step.run(load_ops_for_pages(backend, "int4"), pages)
+    heads = step.qkv.astype(np.float64).reshape(64, -1, 64)
+    given = heads[:, NUM_HEADS:-NUM_KV_HEADS], heads[:, -NUM_KV_HEADS:]
+    for got, want in zip(read_pages(pages, step.page_ids, step.offsets), given, strict=True):
+        error = np.abs(hadamard(got - want, TO_PAGES))
+        blocks = hadamard(want, TO_PAGES).reshape(64, NUM_KV_HEADS, 2, 32)
+        extremes = np.take_along_axis(blocks, np.abs(blocks).argmax(-1, keepdims=True), -1)
+        steps = (blocks / (extremes / -8)).reshape(want.shape)
+        one = np.repeat(np.abs(extremes[..., 0]) / 8, 32, axis=-1)
+        off = 8 * np.maximum(one * 2.0**-11, 2.0**-25)
+        assert (error <= one * np.where(steps > 7.5, steps - 7, 0.5) * 1.001 + off).all()
+        assert (np.abs(steps) > 7.9).any()
+
+
 @pytest.mark.parametrize("size", [1e-2, 1.0, 300.0])
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
 def test_int8_gives_the_numbers_back_within_half_a_step(backend: str, size: float) -> None:
@@ -269,8 +346,8 @@ def test_int8_gives_the_numbers_back_within_half_a_step(backend: str, size: floa
 def test_a_broken_number_shows_where_it_is_read_and_nowhere_else(
     backend: str, dtype: str, poison: float
 ) -> None:
-    """The number in float16, its block in int8: a model that overflows must not look sound."""
-    ops = load_ops(backend)
+    """The number in float16, else its block: a model that overflows must not look sound."""
+    ops = load_ops_for_pages(backend, dtype)
     step = make_step(3, 64, 16)
     sound = zero_pages(dtype, 64)
     queries = step.run(ops, sound)
@@ -285,11 +362,11 @@ def test_a_broken_number_shows_where_it_is_read_and_nowhere_else(
             np.concatenate([q, *kv], axis=1) for q, kv in ((out, after), (queries, before))
         )
         hit = np.zeros(got.shape, bool)
-        in_int8 = dtype == "int8" and head >= NUM_HEADS
-        hit[1, head, slice(32, 64) if in_int8 else 40] = True
+        in_blocks = dtype in QUANTISED and head >= NUM_HEADS
+        hit[1, head, slice(32, 64) if in_blocks else 40] = True
         assert np.isfinite(want).all()
         assert not np.isfinite(got[1, head, 40])
-        if in_int8:
+        if in_blocks:
             assert not np.isfinite(got[1, head, 32:]).any()
         np.testing.assert_array_equal(got[~hit], want[~hit])
 
@@ -310,21 +387,23 @@ def test_a_broken_number_breaks_the_whole_head_that_is_normed(backend: str) -> N
     assert np.isfinite(values).all()
 
 
+@pytest.mark.parametrize(("dtype", "steps"), [("int8", 127), ("int4", 64)])
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
-def test_beyond_float16_a_scale_is_nan(backend: str) -> None:
+def test_beyond_float16_a_scale_is_nan(backend: str, dtype: str, steps: int) -> None:
+    """A number that stands out in its block is so many times the scale, in int4 with the sign."""
     qkv = np.zeros((1, 12 * 32), np.float32)
-    qkv[0, 6 * 32 : 6 * 32 + 2] = [65519 * 127, 5]
-    qkv[0, 9 * 32 : 9 * 32 + 2] = [65521 * 127, 5]
-    pages = zero_pages("int8", 32)
-    as_it_is(qkv, [0], [0]).run(load_ops(backend), pages)
-    assert pages.key_scales[0, 0, 0, 0] == 65504
+    qkv[0, 6 * 32 : 6 * 32 + 2] = [65519 * steps, 5]
+    qkv[0, 9 * 32 : 9 * 32 + 2] = [65521 * steps, 5]
+    pages = zero_pages(dtype, 32)
+    as_it_is(qkv, [0], [0]).run(load_ops_for_pages(backend, dtype), pages)
+    assert pages.key_scales[0, 0, 0, 0] == (65504 if dtype == "int8" else -65504)
     assert np.isnan(pages.value_scales[0, 0, 0, 0])  # infinity might turn into a lost key
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
 def test_wrong_shapes_are_refused(backend: str, dtype: str) -> None:
-    ops = load_ops(backend)
+    ops = load_ops_for_pages(backend, dtype)
     step, pages = make_step(4, 32, 16), zero_pages(dtype, 32)
     before = copied(pages)
     norm = some_norm(31, 1)
@@ -366,7 +445,7 @@ def test_pages_that_do_not_fit_together_are_refused(dtype: str) -> None:
     """By the check that backends share: compiled code would write wherever they lead it."""
     step, pages = make_step(4, 32, 16), zero_pages(dtype, 32)
     wrong = [
-        {"keys": pages.keys[:, :, :4].copy()},
+        {"keys": pages.keys[:, :, :2].copy()},
         {"keys": pages.keys[:3].copy()},
         {"keys": pages.keys.astype(np.float32)},
         {"values": pages.values.astype(np.float32)},
@@ -383,7 +462,8 @@ def test_pages_that_do_not_fit_together_are_refused(dtype: str) -> None:
             step.run(reference, replace(pages, **arrays))
 
 
-def test_heads_that_int8_cannot_hold_are_refused() -> None:
+@pytest.mark.parametrize("dtype", QUANTISED)
+def test_heads_that_are_not_whole_blocks_are_refused(dtype: str) -> None:
     for head_size in (16, 40, 65):
         with pytest.raises(ShapeError, match=f"multiple of 32 dimensions, got {head_size}"):
-            new_pages("int8", head_size)
+            new_pages(dtype, head_size)

@@ -6,7 +6,7 @@ weight zero adds exactly nothing: a row's result does not depend on the rows bes
 where in a tree its ancestors stand. A softmax's sum is taken in integers for the same reason.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -17,8 +17,6 @@ from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS
 from slipstream.cpu_kernels.compiled.kernels.vector import (
     BYTES,
     F32,
-    I8,
-    I32,
     I64,
     LANES,
     Emitter,
@@ -30,8 +28,7 @@ from slipstream.cpu_kernels.compiled.panel_format import GROUPS
 TILE_QUERIES = 6  # of a tile among others; with WIDE they fill the 32 registers of AVX-512
 MOST_QUERIES = 7  # of a tile alone: reading the keys once is worth a register too many
 WIDE = 4  # vectors of 16 keys or dimensions that the inner loops take at a time, if they can
-WIDE_INT8 = 2  # as WIDE for int8 keys, which have sums in int32 beside those in float32
-_KEY_OFFSET = 128.0  # int8 keys are stored unsigned
+WIDE_QUANTISED = 2  # as WIDE for quantised keys, which have sums in int32 beside those in float32
 
 
 @intrinsic
@@ -63,7 +60,7 @@ def score_keys(
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
         num_queries, is_wide, *places = values
         e = Emitter(builder, INSTRUCTION_SETS["plain"])
-        for num_rows, num_vectors in _cases(builder, num_queries, is_wide, WIDE):
+        for num_rows, num_vectors in _cases(builder, num_queries, is_wide, (WIDE, 1)):
             _emit_scores(e, num_rows, num_vectors, *places)
         return context.get_dummy_value()
 
@@ -71,17 +68,24 @@ def score_keys(
 
 
 def _cases(
-    builder: ir.IRBuilder, num_queries: ir.Value, is_wide: ir.Value, widest: int
+    builder: ir.IRBuilder, num_queries: ir.Value, is_wide: ir.Value, widths: tuple[int, int]
 ) -> Iterator[tuple[int, int]]:
-    """Each (number of queries, of vectors) of a tile; what is emitted meanwhile is for those."""
-    for count in range(1, MOST_QUERIES + 1):
-        with (
-            builder.if_then(builder.icmp_signed("==", num_queries, ir.Constant(I64, count))),
-            builder.if_else(is_wide) as widths,
-        ):
-            for width, num_vectors in zip(widths, (widest, 1), strict=True):
-                with width:
+    """Each (number of queries, of vectors) of a tile; what is emitted meanwhile is for those.
+
+    widths : vectors of a wide tile, of another
+    """
+    for count in _switch(builder, num_queries, range(1, MOST_QUERIES + 1)):
+        with builder.if_else(is_wide) as branches:
+            for branch, num_vectors in zip(branches, widths, strict=True):
+                with branch:
                     yield count, num_vectors
+
+
+def _switch(builder: ir.IRBuilder, value: ir.Value, cases: Iterable[int]) -> Iterator[int]:
+    """Each of the cases; what is emitted meanwhile is for that value."""
+    for case in cases:
+        with builder.if_then(builder.icmp_signed("==", value, ir.Constant(I64, case))):
+            yield case
 
 
 def _emit_scores(
@@ -109,11 +113,12 @@ def _emit_scores(
 
 
 @intrinsic(prefer_literal=True)
-def score_keys_int8(
+def score_quantised_keys(
     _context,
     instruction_set,
     num_queries,
     is_wide,
+    bits,
     keys,
     ahead,
     key_stride,
@@ -124,11 +129,12 @@ def score_keys_int8(
     scores,
     score_stride,
 ):
-    """As `score_keys` for keys in int8.
+    """As `score_keys` for keys in int8 or int4.
 
     instruction_set : a literal
-    is_wide    : whether n is WIDE_INT8, else 1
-    keys       : address of (D / 4, 16n) words of 4 dimensions, rows `key_stride` bytes apart
+    is_wide    : whether n is WIDE_QUANTISED, else 1
+    bits       : of a number, 8 or 4
+    keys       : address of (D bits / 32, 16n) words, rows `key_stride` bytes apart
     key_scales : address of (D / 32, 16n) float16, rows `scale_stride` bytes apart
     queries    : address of D / 32 packed blocks of `num_queries` rows, see packed_rows
     """
@@ -136,18 +142,21 @@ def score_keys_int8(
 
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
         e = Emitter(builder, isa)
-        _, num_queries, is_wide, *places = values
-        for num_rows, num_vectors in _cases(builder, num_queries, is_wide, WIDE_INT8):
-            _emit_scores_int8(e, num_rows, num_vectors, *places)
+        _, num_queries, is_wide, bits, *places = values
+        for width in _switch(builder, bits, (8, 4)):
+            for num_rows, num_vectors in _cases(builder, num_queries, is_wide, (WIDE_QUANTISED, 1)):
+                _emit_quantised_scores(e, num_rows, num_vectors, width, *places)
         return context.get_dummy_value()
 
-    return types.void(instruction_set, types.int64, types.boolean, *[types.int64] * 9), generate
+    integers = [types.int64] * 10
+    return types.void(instruction_set, types.int64, types.boolean, *integers), generate
 
 
-def _emit_scores_int8(
+def _emit_quantised_scores(
     e: Emitter,
     num_queries: int,
     num_vectors: int,
+    bits: int,
     keys: ir.Value,
     ahead: ir.Value,
     key_stride: ir.Value,
@@ -159,6 +168,7 @@ def _emit_scores_int8(
     score_stride: ir.Value,
 ) -> None:
     totals = _accumulators(e, num_queries, num_vectors)
+    num_words = GROUPS * bits // 8
     with e.loop(num_blocks) as b:
         query = e.address(queries, e.times(b, 4 * BLOCK_WORDS * num_queries))
 
@@ -166,19 +176,25 @@ def _emit_scores_int8(
             return e.address(query, 4 * (index * num_queries + r))
 
         dots = [[e.ints(0)] * num_vectors for _ in totals]
-        for g in range(GROUPS):
-            row = e.address(keys, e.builder.mul(e.address(e.times(b, GROUPS), g), key_stride))
+        for w in range(num_words):
+            row = e.address(keys, e.builder.mul(e.address(e.times(b, num_words), w), key_stride))
             _prefetch(e, e.address(row, ahead), 4 * LANES * num_vectors)
-            parts = [e.load(BYTES, e.address(row, 4 * LANES * n)) for n in range(num_vectors)]
-            for r, sums in enumerate(dots):
-                four = e.splat_bytes4(word(g, r))
-                sums[:] = [e.dot4(dot, part, four) for dot, part in zip(sums, parts, strict=True)]
+            words = [e.load(BYTES, e.address(row, 4 * LANES * n)) for n in range(num_vectors)]
+            for start in range(0, 8, bits):
+                parts = [e.bits(each, start=start, width=bits) for each in words]
+                for r, sums in enumerate(dots):
+                    four = e.splat_bytes4(word(w + num_words * (start // bits), r))
+                    sums[:] = [
+                        e.dot4(dot, part, four, largest=(1 << bits) - 1)
+                        for dot, part in zip(sums, parts, strict=True)
+                    ]
         scales_at = e.address(key_scales, e.builder.mul(b, scale_stride))
         scales = [
             e.load_floats("f16", e.address(scales_at, 2 * LANES * n)) for n in range(num_vectors)
         ]
+        lowest = e.floats(-float(1 << (bits - 1)))  # integers are stored unsigned
         for r, (row_totals, sums) in enumerate(zip(totals, dots, strict=True)):
-            offset = e.mul(e.splat_f32(word(SUM, r)), e.floats(-_KEY_OFFSET))
+            offset = e.mul(e.splat_f32(word(SUM, r)), lowest)
             query_scale = e.splat_f32(word(SCALE, r))
             for total, dot, scale in zip(row_totals, sums, scales, strict=True):
                 value = e.fma(e.to_float(dot), query_scale, offset)
@@ -241,7 +257,7 @@ def exp_and_sum(_context, scores, num_vectors):
 class _ValueForm(NamedTuple):
     """How values lie in memory; load(emitter, vectors, address, address of scales)."""
 
-    item_bytes: int
+    narrow: int  # vectors at a time where fewer than WIDE are left
     load: Callable[[Emitter, int, ir.Value, ir.Value], list[ir.Value]]
 
 
@@ -252,13 +268,26 @@ def _half_values(e: Emitter, count: int, value: ir.Value, _scale: ir.Value) -> l
 def _int8_values(e: Emitter, count: int, value: ir.Value, scale: ir.Value) -> list[ir.Value]:
     parts = []
     for n in range(count):
-        integers = e.load(ir.VectorType(I8, LANES), e.address(value, LANES * n))
-        floats = e.to_float(e.builder.sext(integers, ir.VectorType(I32, LANES)))
-        parts.append(e.mul(floats, e.splat(e.load_half(e.address(scale, 2 * (n // 2))))))
+        integers = e.load_bytes_as_floats(e.address(value, LANES * n), signed=True)
+        parts.append(e.mul(integers, e.splat(e.load_half(e.address(scale, 2 * (n // 2))))))
     return parts
 
 
-_HALF_VALUES, _INT8_VALUES = _ValueForm(2, _half_values), _ValueForm(1, _int8_values)
+def _int4_values(e: Emitter, count: int, value: ir.Value, scale: ir.Value) -> list[ir.Value]:
+    parts = []
+    for n in range(count):
+        at, shift = e.address(value, LANES * (n // 2)), 4 * (n % 2)
+        integers = e.load_bytes_as_floats(at, signed=False, shift=shift, mask=15)
+        step = e.splat(e.load_half(e.address(scale, 2 * (n // 2))))
+        parts.append(e.fma(integers, step, e.mul(step, e.floats(-8.0))))
+    return parts
+
+
+_VALUE_FORMS = {  # by the bits of a number
+    16: _ValueForm(1, _half_values),
+    8: _ValueForm(2, _int8_values),
+    4: _ValueForm(2, _int4_values),
+}
 
 
 @intrinsic
@@ -266,7 +295,7 @@ def weigh_values(
     _context,
     num_queries,
     is_wide,
-    is_int8,
+    bits,
     values,
     ahead,
     value_stride,
@@ -280,32 +309,32 @@ def weigh_values(
 ):
     """out[r, 0:16n] += sum over keys j of weights[r, j] * values[j, 0:16n].
 
-    is_wide : whether n is WIDE, else 1
-    values  : address of (num_keys, 16n) float16 or int8, rows `value_stride` bytes apart
+    is_wide : whether n is WIDE, else 1, or 2 where values are quantised
+    bits    : of a number: 16, 8 or 4
+    values  : address of (num_keys, 16n) float16, int8 or int4, rows `value_stride` bytes apart
     ahead   : as in `score_keys`
-    scales  : address of (num_keys, n / 2) float16, rows `scale_stride` bytes apart; for int8 only
+    scales  : address of (num_keys, n / 2) float16, rows `scale_stride` bytes apart; not for float16
     weights : address of (num_queries, num_keys) float32, rows `weight_stride` bytes apart
     out     : address of (num_queries, 16n) float32, rows `out_stride` bytes apart
     """
 
     def generate(context: Any, builder: ir.IRBuilder, _signature: Any, given: Any) -> ir.Value:
         e = Emitter(builder, INSTRUCTION_SETS["plain"])
-        num_queries, is_wide, is_int8, *places = given
-        for num_rows, num_vectors in _cases(builder, num_queries, is_wide, WIDE):
-            with builder.if_else(is_int8) as kinds:
-                for kind, form in zip(kinds, (_INT8_VALUES, _HALF_VALUES), strict=True):
-                    with kind:
-                        _emit_weighted_sums(e, num_rows, num_vectors, form, *places)
+        num_queries, is_wide, bits, *places = given
+        for width in _switch(builder, bits, _VALUE_FORMS):
+            widths = (WIDE, _VALUE_FORMS[width].narrow)
+            for num_rows, num_vectors in _cases(builder, num_queries, is_wide, widths):
+                _emit_weighted_sums(e, num_rows, num_vectors, width, *places)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.boolean, types.boolean, *[types.int64] * 10), generate
+    return types.void(types.int64, types.boolean, *[types.int64] * 11), generate
 
 
 def _emit_weighted_sums(
     e: Emitter,
     num_queries: int,
     num_vectors: int,
-    form: _ValueForm,
+    bits: int,
     values: ir.Value,
     ahead: ir.Value,
     value_stride: ir.Value,
@@ -324,8 +353,9 @@ def _emit_weighted_sums(
     totals = [[Variable(e, e.load_floats("f32", at)) for at in row] for row in places]
     with e.loop(num_keys) as j:
         value = e.address(values, e.builder.mul(j, value_stride))
-        _prefetch(e, e.address(value, ahead), form.item_bytes * LANES * num_vectors)
-        parts = form.load(e, num_vectors, value, e.address(scales, e.builder.mul(j, scale_stride)))
+        _prefetch(e, e.address(value, ahead), LANES * num_vectors * bits // 8)
+        scale = e.address(scales, e.builder.mul(j, scale_stride))
+        parts = _VALUE_FORMS[bits].load(e, num_vectors, value, scale)
         for r, row in enumerate(totals):
             weight = e.splat_f32(e.address(weights, e.times(weight_stride, r), e.times(j, 4)))
             for total, part in zip(row, parts, strict=True):
