@@ -48,7 +48,7 @@ class KVCache:
         num_tokens: int,
         dtype: str = "float16",
     ) -> None:
-        """Room for `num_tokens` in all, as "float16" or "int8" (see `KVPages`).
+        """Room for `num_tokens` in all, as "float16", "int8" or "int4" (see `KVPages`).
 
         Memory is touched only as pages fill.
         """
