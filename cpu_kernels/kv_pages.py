@@ -48,8 +48,10 @@ class KVPages:
 
     def __post_init__(self) -> None:
         """Raises ShapeError for arrays that kernels, which go by address, would misread."""
-        for name, want in _arrays(self.dtype, *self.values.shape[:3], self.head_size).items():
-            array = getattr(self, name)
+        p, k, page_size = self.values.shape[:3]
+        wanted = _arrays(self.dtype, p, k, page_size, self.head_size)
+        for name in ("keys", "values", "key_scales", "value_scales"):
+            array, want = getattr(self, name), wanted.get(name)
             got = None if array is None else (array.shape, array.dtype)
             if got != want or (array is not None and not array.flags.c_contiguous):
                 raise ShapeError(f"{name} of KV pages: expected C-contiguous {want}, got {got}")
@@ -66,11 +68,11 @@ class KVPages:
                 f"dimensions, got {head_size}"
             )
         arrays = _arrays(dtype, num_pages, num_heads, page_size, head_size)
-        return cls(**{name: None if of is None else np.empty(*of) for name, of in arrays.items()})
+        return cls(**{name: np.empty(shape, kind) for name, (shape, kind) in arrays.items()})
 
     @cached_property
     def dtype(self) -> str:
-        """ "float16", "int8" or "int4"."""
+        """One of the names of `KV_BITS`."""
         return {np.int8: "int8", np.uint8: "int4"}.get(self.values.dtype.type, "float16")
 
     @cached_property
@@ -132,21 +134,20 @@ def kv_bytes_per_token(num_heads: int, head_size: int, dtype: str) -> int:
 
 def _arrays(
     dtype: str, p: int, k: int, page_size: int, d: int
-) -> dict[str, tuple[tuple[int, ...], type] | None]:
-    """Shape and dtype of each array by its name, None where there is none."""
+) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and dtype of each array that there is, by its name."""
+    half, word = np.dtype(np.float16), np.dtype(np.uint32)
     if dtype == "float16":
         return {
-            "keys": ((p, k, d, page_size), np.float16),
-            "values": ((p, k, page_size, d), np.float16),
-            "key_scales": None,
-            "value_scales": None,
+            "keys": ((p, k, d, page_size), half),
+            "values": ((p, k, page_size, d), half),
         }
     bits, blocks = KV_BITS[dtype], d // KV_BLOCK_DIMENSIONS
     return {
-        "keys": ((p, k, d * bits // 32, page_size), np.uint32),
-        "values": ((p, k, page_size, d * bits // 8), np.int8 if bits == 8 else np.uint8),
-        "key_scales": ((p, k, blocks, page_size), np.float16),
-        "value_scales": ((p, k, page_size, blocks), np.float16),
+        "keys": ((p, k, d * bits // 32, page_size), word),
+        "values": ((p, k, page_size, d * bits // 8), np.dtype(np.int8 if bits == 8 else np.uint8)),
+        "key_scales": ((p, k, blocks, page_size), half),
+        "value_scales": ((p, k, page_size, blocks), half),
     }
 
 

@@ -22,12 +22,13 @@ def hadamard(numbers: np.ndarray, factor: float) -> np.ndarray:
 
     Sums are taken in pairs whose dimensions are 16, 8, 4, 2 and 1 apart, in this order.
     """
-    x = numbers.reshape(numbers.size // KV_BLOCK_DIMENSIONS, KV_BLOCK_DIMENSIONS)
+    x: np.ndarray = numbers.reshape(numbers.size // KV_BLOCK_DIMENSIONS, KV_BLOCK_DIMENSIONS)
     for apart in (16, 8, 4, 2, 1):
         pairs = x.reshape(len(x), KV_BLOCK_DIMENSIONS // (2 * apart), 2, apart)
         first, second = pairs[:, :, 0], pairs[:, :, 1]
         x = np.stack([first + second, first - second], axis=2).reshape(x.shape)
-    return (x * x.dtype.type(factor)).reshape(numbers.shape)
+    scaled: np.ndarray = x * x.dtype.type(factor)
+    return scaled.reshape(numbers.shape)
 
 
 def to_blocks(numbers: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
