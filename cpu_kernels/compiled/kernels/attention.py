@@ -13,6 +13,10 @@ from slipstream.cpu_kernels.compiled.kernels.addresses import (
     load_half,
     record_at,
 )
+from slipstream.cpu_kernels.compiled.kernels.attention_scores import (
+    score_keys,
+    score_quantised_keys,
+)
 from slipstream.cpu_kernels.compiled.kernels.attention_tile import (
     MOST_QUERIES,
     TILE_QUERIES,
@@ -20,10 +24,8 @@ from slipstream.cpu_kernels.compiled.kernels.attention_tile import (
     WIDE_QUANTISED,
     exp_and_sum,
     prefetch_bytes,
-    score_keys,
-    score_quantised_keys,
-    weigh_values,
 )
+from slipstream.cpu_kernels.compiled.kernels.attention_values import weigh_values
 from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
 from slipstream.cpu_kernels.compiled.kernels.hadamard import hadamard
 from slipstream.cpu_kernels.compiled.kernels.pack_rows import quantize_row
