@@ -51,6 +51,7 @@ class KVPages:
         cls, *, num_pages: int, num_heads: int, head_size: int, page_size: int, dtype: str
     ) -> "KVPages":
         """Uninitialised pages. Raises ShapeError for a dtype or heads that can't be."""
+        _check_dtype(dtype)
         none = HostPages.empty(
             num_pages=0, num_heads=num_heads, head_size=head_size, page_size=page_size, dtype=dtype
         )
@@ -73,7 +74,8 @@ class KVPages:
 
     @classmethod
     def from_host(cls, host: HostPages) -> "KVPages":
-        """A copy on the device."""
+        """A copy on the device. Raises ShapeError for a dtype that can't be."""
+        _check_dtype(host.dtype)
         return cls(
             keys=from_host(host.keys),
             values=from_host(host.values),
@@ -119,6 +121,11 @@ class KVPages:
         for array in (self.values, self.value_scales):
             if array is not None:
                 array[to, :, at] = array[by, :, was]
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype == "int4":
+        raise ShapeError("KV pages on the GPU: expected float16 or int8, got int4")
 
 
 def _index_tensors(places: np.ndarray) -> torch.Tensor:

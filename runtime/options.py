@@ -13,8 +13,8 @@ from slipstream.runtime.speculation import (
     drafter_of,
 )
 
-# By the names that users know them by. q8_0 takes 53 % of the bytes of f16.
-KV_DTYPES = {"f16": "float16", "q8_0": "int8"}
+# By the names that users know them by. q8_0 takes 53 % of the bytes of f16, q4_0 28 %.
+KV_DTYPES = {"f16": "float16", "q8_0": "int8", "q4_0": "int4"}
 DEFAULT_KV = "f16"
 
 _RULES = {

@@ -215,7 +215,7 @@ def _overlap(devices: Devices, draft: Backend, options: Options) -> Decision:
 def _choose_kv(config: ModelConfig, options: Options) -> Decision:
     if options.kv == "auto":
         return Decision(what="kv", value=DEFAULT_KV, why="the default; q8_0 takes half the memory")
-    if KV_DTYPES[options.kv] == "int8" and config.head_size % KV_BLOCK_DIMENSIONS:
+    if KV_DTYPES[options.kv] != "float16" and config.head_size % KV_BLOCK_DIMENSIONS:
         raise OptionError(
             f"kv: {options.kv} needs heads of a multiple of {KV_BLOCK_DIMENSIONS} dimensions, "
             f"{config.name} has {config.head_size}; use f16"

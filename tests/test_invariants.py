@@ -12,6 +12,7 @@ import pytest
 from slipstream.cpu_kernels import QuantType
 from slipstream.runtime.step_batch import StepBatch
 from support.op_tolerances import error
+from support.stored_keys import QUANTISED
 from support.tiny_gguf import ARCHITECTURES
 from support.tiny_runner import TinyRunner
 
@@ -20,10 +21,11 @@ MODELS = [
     *((architecture, QuantType.F32, "reference") for architecture in ARCHITECTURES),
     *((architecture, QuantType.F32, "numba") for architecture in ARCHITECTURES),
     *((architecture, QuantType.Q4_K, "numba") for architecture in ARCHITECTURES),
+    *(("llama", QuantType.Q4_K, "numba", dtype) for dtype in QUANTISED),
 ]
 
 
-@pytest.fixture(params=MODELS, ids=lambda model: f"{model[0]}-{model[1].name}-{model[2]}")
+@pytest.fixture(params=MODELS, ids=lambda model: "-".join(map(str, model)))
 def runner(request: pytest.FixtureRequest) -> Iterator[TinyRunner]:
     runner = TinyRunner.of(*request.param)
     free = runner.cache.free_tokens

@@ -8,11 +8,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
+from slipstream.cpu_kernels.kv_pages import FROM_PAGES, kv_bytes_per_token
 from slipstream.cpu_kernels.reference.attention import read_pages
+from slipstream.cpu_kernels.reference.kv_blocks import hadamard
 from slipstream.runtime.kv_cache import CacheFullError, KVCache
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.step_batch import StepBatch
-from support.stored_keys import DTYPES, store
+from support.stored_keys import DTYPES, arrays_of, store
 
 NUM_PAGES = 6
 NUM_LAYERS, NUM_HEADS, HEAD_SIZE = 2, 2, 32
@@ -32,21 +34,24 @@ def write(cache: KVCache, batch: StepBatch) -> None:
     """Place a step and store numbers that tell its tokens, layers, heads and dimensions apart."""
     placement = cache.place(batch)
     for layer_id in range(NUM_LAYERS):
-        keys = numbers(batch.tokens, layer_id)
-        store(cache.layer(layer_id), keys, -4 * keys, placement.pages, placement.offsets)
+        pages = cache.layer(layer_id)
+        keys = numbers(batch.tokens, layer_id, pages.dtype)
+        store(pages, keys, -4 * keys, placement.pages, placement.offsets)
 
 
-def numbers(tokens: Sequence[int] | np.ndarray, layer_id: int) -> np.ndarray:
-    """(M, NUM_HEADS, HEAD_SIZE) float32, exact in float16 and in int8: a token below 4096.
+def numbers(tokens: Sequence[int] | np.ndarray, layer_id: int, dtype: str) -> np.ndarray:
+    """(M, NUM_HEADS, HEAD_SIZE) float32, exact in the dtype: a token below 4096.
 
     The last number makes the scale of the others a power of two, which differs between tokens.
     """
     token = np.asarray(tokens, np.int32)[:, None]
     made = np.empty((len(token), NUM_HEADS, HEAD_SIZE), np.float32)
-    made[...] = np.arange(HEAD_SIZE)
-    made[..., 0], made[..., 1] = token // 64, token % 64
-    made[..., 2], made[..., 3] = layer_id, np.arange(NUM_HEADS)
-    made[..., -1] = 127
+    made[...] = np.arange(HEAD_SIZE) % 16
+    made[..., 0], made[..., 1], made[..., 2] = token // 256, token // 16 % 16, token % 16
+    made[..., 3], made[..., 4] = layer_id, np.arange(NUM_HEADS)
+    made[..., -1] = 0 if dtype == "int4" else 127
+    if dtype == "int4":
+        made = hadamard(made - 8, FROM_PAGES)
     exponents = (token + 3 * layer_id + np.arange(NUM_HEADS)) % 7 - 3
     return np.ldexp(made, exponents[..., None].astype(np.int32))
 
@@ -64,8 +69,9 @@ def check_contents(cache: KVCache, slot: int, tokens: list[int]) -> None:
     pages, offsets = table[index // PAGE_SIZE], index % PAGE_SIZE
     assert placement.everything.past.tolist() == [len(tokens)]
     for layer_id in range(NUM_LAYERS):
-        keys, values = read_pages(cache.layer(layer_id), pages, offsets)
-        want = numbers(tokens, layer_id)
+        stored = cache.layer(layer_id)
+        keys, values = read_pages(stored, pages, offsets)
+        want = numbers(tokens, layer_id, stored.dtype)
         np.testing.assert_array_equal(keys, want)
         np.testing.assert_array_equal(values, -4 * want)
     cache.truncate(slot, len(tokens))
@@ -191,7 +197,13 @@ class Int8CacheMachine(CacheMachine):
     dtype = "int8"
 
 
-for machine in (CacheMachine, Int8CacheMachine):
+class Int4CacheMachine(CacheMachine):
+    """The same with two numbers a byte."""
+
+    dtype = "int4"
+
+
+for machine in (CacheMachine, Int8CacheMachine, Int4CacheMachine):
     machine.TestCase.settings = settings(
         max_examples=60,
         stateful_step_count=25,
@@ -201,19 +213,31 @@ for machine in (CacheMachine, Int8CacheMachine):
     )
 TestCacheMachine = CacheMachine.TestCase
 TestInt8CacheMachine = Int8CacheMachine.TestCase
+TestInt4CacheMachine = Int4CacheMachine.TestCase
 
 
 def test_the_numbers_of_these_tests_come_back_exactly() -> None:
     """And differ, so that a number in a wrong place is seen."""
     tokens = np.arange(4096)
-    for layer_id in range(NUM_LAYERS):
-        assert len(np.unique(numbers(tokens, layer_id)[:, 0], axis=0)) == 4096
     for dtype in DTYPES:
+        for layer_id in range(NUM_LAYERS):
+            assert len(np.unique(numbers(tokens, layer_id, dtype)[:, 0], axis=0)) == 4096
         cache = new_cache(dtype=dtype)
         slot = cache.open()
         write(cache, StepBatch.linear([(slot, 0, tokens[::11].tolist())], []))
         cache.commit(slot)
         check_contents(cache, slot, tokens[::11].tolist())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_token_takes_the_bytes_that_are_planned(dtype: str) -> None:
+    """Of float16 53 % in int8 and 28 % in int4."""
+    pages = new_cache(dtype=dtype).layer(0)
+    num_bytes = sum(array.nbytes for array in arrays_of(pages).values())
+    planned = kv_bytes_per_token(NUM_HEADS, HEAD_SIZE, dtype)
+    assert num_bytes == NUM_PAGES * PAGE_SIZE * planned
+    share = {"float16": 64, "int8": 34, "int4": 18}[dtype] / 64
+    assert planned == share * kv_bytes_per_token(NUM_HEADS, HEAD_SIZE, "float16")
 
 
 def test_capacity_is_rounded_up_to_pages() -> None:

@@ -151,6 +151,15 @@ def test_unknown_options_and_backends(llm: LLM) -> None:
         LLM.open(llm.path, Options(), backend="cuda")
 
 
+@pytest.mark.parametrize("kv", ["q8_0", "q4_0"])
+def test_heads_that_are_not_whole_blocks_of_the_kv_cache(tmp_path: Path, kv: str) -> None:
+    path = tmp_path / "small-heads.gguf"
+    shape = tiny_shape("llama", channels=48, feed_forward=80, num_heads=4, head_size=12)
+    write_tiny_model(path, architecture="llama", quant_type=QuantType.F32, shape=shape)
+    with pytest.raises(OptionError, match=f"{kv} needs heads of a multiple of 32 dimensions"):
+        LLM(path, kv=kv)
+
+
 def test_options_become_plain_numbers() -> None:
     assert type(Options(threads=np.int64(2)).threads) is int
 

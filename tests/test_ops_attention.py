@@ -6,10 +6,25 @@ import numpy as np
 import pytest
 
 from slipstream.cpu_kernels import KVPages, ShapeError, Visibility, reference
+from slipstream.cpu_kernels.kv_pages import FROM_PAGES, TO_PAGES
+from slipstream.cpu_kernels.reference.kv_blocks import hadamard
 from support.int8_rounding import rounded_to_int8
-from support.op_backends import OTHER_BACKENDS, few_if_interpreted, load_ops
+from support.op_backends import (
+    OTHER_BACKENDS,
+    few_if_interpreted,
+    load_ops,
+    load_ops_for_pages,
+)
 from support.op_tolerances import ATTENTION_ROUNDED, LIMITS, assert_close, attention_limit
-from support.stored_keys import DTYPES, arrays_of, break_number, copied, store, unreadable_pages
+from support.stored_keys import (
+    DTYPES,
+    QUANTISED,
+    arrays_of,
+    break_number,
+    copied,
+    store,
+    unreadable_pages,
+)
 
 ALL_BACKENDS = ("reference", *OTHER_BACKENDS)
 PAGE = 16
@@ -31,9 +46,16 @@ class Case:
         return out
 
     def rounded(self) -> "Case":
-        """With the queries that meet int8 keys: scaled, then rounded to int8."""
-        q = rounded_to_int8(self.q * np.float32(self.scale)).astype(np.float32)
-        return replace(self, q=q, scale=1.0)
+        """With the queries that meet quantised keys: scaled, then rounded to int8.
+
+        For int4 between the transform that its keys went through and the way back.
+        """
+        q = self.q * np.float32(self.scale)
+        if self.pages.dtype == "int4":
+            q = hadamard(rounded_to_int8(hadamard(q, FROM_PAGES)), TO_PAGES)
+        else:
+            q = rounded_to_int8(q)
+        return replace(self, q=q.astype(np.float32), scale=1.0)
 
     def linear(self, row: int) -> "Case":
         """Row `row` alone, the keys that it sees copied one after another to fresh pages."""
@@ -63,7 +85,7 @@ def unreadable_like(pages: KVPages, num_pages: int) -> KVPages:
         num_heads=pages.num_heads,
         head_size=pages.head_size,
         page_size=pages.page_size,
-        dtype="int8" if pages.quantised else "float16",
+        dtype=pages.dtype,
     )
 
 
@@ -144,9 +166,11 @@ def make_case(
     )
 
 
+IN_BLOCKS = [(1, 1, 32), (4, 4, 32), (8, 2, 64), (9, 3, 64), (6, 1, 96), (5, 1, 128), (4, 1, 256)]
 HEADS = {
     "float16": [(1, 1, 16), (4, 4, 32), (8, 2, 64), (9, 3, 64), (6, 1, 40), (2, 1, 7), (4, 1, 256)],
-    "int8": [(1, 1, 32), (4, 4, 32), (8, 2, 64), (9, 3, 64), (6, 1, 96), (5, 1, 128), (4, 1, 256)],
+    "int8": IN_BLOCKS,
+    "int4": IN_BLOCKS,
 }
 KINDS = [(dtype, heads) for dtype in DTYPES for heads in HEADS[dtype]]
 PAGE_SIZES = (16, 48, 64)
@@ -173,8 +197,8 @@ def test_agrees_with_the_reference(
     heads: tuple[int, int, int],
     sequences: tuple[tuple[int, int], ...],
 ) -> None:
-    """With int8 keys also, and closely, with the reference for queries in int8."""
-    ops = load_ops(backend)
+    """With quantised keys also, and closely, with the reference for queries in int8."""
+    ops = load_ops_for_pages(backend, dtype)
     for page_size in few_if_interpreted(backend, PAGE_SIZES, PAGE_SIZES[1:2]):
         for hiding, linear in few_if_interpreted(backend, MASKS, MASKS[2:]):
             case = make_case(
@@ -186,7 +210,7 @@ def test_agrees_with_the_reference(
                 linear=linear,
             )
             what = f"pages of {page_size}, hiding {hiding}, linear {linear}"
-            if dtype == "int8":
+            if dtype in QUANTISED:
                 want = case.rounded().run(reference.attention)
                 assert_close(case.run(ops.attention), want, ATTENTION_ROUNDED, what)
                 case = replace(case, scale=case.scale / 4)
@@ -201,7 +225,7 @@ def test_a_row_has_the_bits_of_the_linear_row(
     backend: str, dtype: str, heads: tuple[int, int, int], page_size: int
 ) -> None:
     """Unseen keys, other rows, other sequences and where the pages lie change nothing."""
-    ops = load_ops(backend)
+    ops = load_ops_for_pages(backend, dtype)
     for hiding in (False, True):
         case = make_case(
             heads=heads,
@@ -219,7 +243,7 @@ def test_a_row_has_the_bits_of_the_linear_row(
 @pytest.mark.parametrize("backend", OTHER_BACKENDS)
 def test_a_prompt_has_the_bits_of_its_tokens_one_by_one(backend: str, dtype: str) -> None:
     """Also where later rows of the step are stored already and must not be seen."""
-    ops = load_ops(backend)
+    ops = load_ops_for_pages(backend, dtype)
     case = make_case(heads=(4, 2, 64), sequences=((20, 45),), dtype=dtype, linear=True)
     whole = case.run(ops.attention)
     v = case.visibility
@@ -274,7 +298,7 @@ def simple_case(scores: list[float], dtype: str = "float16") -> Case:
     ],
 )
 def test_softmax_at_the_ends(backend: str, scores: list[float], want: float, dtype: str) -> None:
-    got = simple_case(scores, dtype).run(load_ops(backend).attention)
+    got = simple_case(scores, dtype).run(load_ops_for_pages(backend, dtype).attention)
     np.testing.assert_allclose(got, want, rtol=1e-3)  # the scores are float16
 
 
@@ -286,7 +310,7 @@ def test_a_broken_number_shows_in_the_rows_that_see_it(
     backend: str, dtype: str, what: str, poison: float
 ) -> None:
     """A model that overflows must not go on with numbers that look sound."""
-    ops = load_ops(backend)
+    ops = load_ops_for_pages(backend, dtype)
     case = make_case(heads=(2, 1, 32), sequences=((20, 3), (5, 2)), dtype=dtype)
     whole = case.run(ops.attention)
     broken = replace(case, q=case.q.copy(), pages=copied(case.pages))
@@ -320,18 +344,19 @@ def test_an_infinite_key_is_as_in_the_reference(backend: str) -> None:
 
 
 @pytest.mark.parametrize("score", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("dtype", QUANTISED)
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
-def test_a_broken_int8_key_makes_nan(backend: str, score: float) -> None:
+def test_a_broken_quantised_key_makes_nan(backend: str, dtype: str, score: float) -> None:
     """Its scale is no number, and neither is 0 times infinity."""
-    case = simple_case([1.0, score, 2.0], "int8")
+    case = simple_case([1.0, score, 2.0], dtype)
     with np.errstate(invalid="ignore"):
-        assert np.isnan(case.run(load_ops(backend).attention)).all()
+        assert np.isnan(case.run(load_ops_for_pages(backend, dtype).attention)).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
 def test_attention_refuses_wrong_shapes(backend: str, dtype: str) -> None:
-    attention = load_ops(backend).attention
+    attention = load_ops_for_pages(backend, dtype).attention
     case = make_case(heads=(4, 2, 32), sequences=((3, 2),), dtype=dtype)
     for each in (
         replace(case, q=case.q[:1].copy()),

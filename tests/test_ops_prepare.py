@@ -29,7 +29,7 @@ with LLM(sys.argv[1], kv=sys.argv[2]) as llm:
 """
 
 
-@pytest.mark.parametrize("kv", ["f16", "q8_0"])
+@pytest.mark.parametrize("kv", ["f16", "q8_0", "q4_0"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_loading_loads_every_kernel_and_no_compiler(
     tmp_path: Path, architecture: str, kv: str

@@ -1,109 +1,38 @@
 """Head norms, rotation and storing, of every backend, against the reference and its docstring."""
 
-from dataclasses import dataclass, replace
-from types import ModuleType
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from slipstream.cpu_kernels import KVPages, RmsNorm, ShapeError, reference
+from slipstream.cpu_kernels import RmsNorm, ShapeError, reference
 from slipstream.cpu_kernels.reference.attention import read_pages
-from support.op_backends import OTHER_BACKENDS, few_if_interpreted, load_ops
+from support.op_backends import (
+    OTHER_BACKENDS,
+    few_if_interpreted,
+    load_ops,
+    load_ops_for_pages,
+)
 from support.op_tolerances import LIMITS, assert_close, assert_pages_close
-from support.stored_keys import DTYPES, arrays_of, copied, unreadable_pages
+from support.stored_keys import DTYPES, QUANTISED, copied
+from support.storing_steps import (
+    NUM_HEADS,
+    NUM_KV_HEADS,
+    as_it_is,
+    assert_same_bits,
+    make_step,
+    new_pages,
+    zero_pages,
+)
 
 ALL_BACKENDS = ("reference", *OTHER_BACKENDS)
-NUM_HEADS, NUM_KV_HEADS = 6, 3
-PAGE = 16
-NUM_PAGES = 6
 ROW_COUNTS = (0, 1, 2, 3, 7, 8, 9, 64)
 SIZES = [(2, 1), (16, 8), (40, 20), (64, 32), (64, 16), (128, 24), (256, 128)]
-INT8_SIZES = [(32, 16), (32, 5), (64, 32), (64, 16), (128, 24), (256, 128)]
-KINDS = [("float16", *size) for size in SIZES] + [("int8", *size) for size in INT8_SIZES]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What `rotate_and_store` gets, beside pages and out."""
-
-    qkv: np.ndarray
-    cos: np.ndarray
-    sin: np.ndarray
-    page_ids: np.ndarray
-    offsets: np.ndarray
-    options: dict[str, Any]
-
-    def first(self, rows: int) -> "Step":
-        names = ("qkv", "cos", "sin", "page_ids", "offsets")
-        return replace(self, **{name: getattr(self, name)[:rows] for name in names})
-
-    def run(self, ops: ModuleType, pages: KVPages, num_heads: int = NUM_HEADS) -> np.ndarray:
-        out = np.full((len(self.qkv), num_heads, pages.head_size), np.nan, np.float32)
-        result = ops.rotate_and_store(
-            self.qkv,
-            self.cos,
-            self.sin,
-            self.page_ids,
-            self.offsets,
-            pages=pages,
-            out=out,
-            **self.options,
-        )
-        assert result is out
-        return out
-
-
-def make_step(rows: int, head_size: int, half: int, **options: Any) -> Step:
-    """Random numbers, angles of far positions, and places that lie all over the pages."""
-    rng = np.random.default_rng(head_size + half)
-    places = rng.permutation(NUM_PAGES * PAGE)[:rows].astype(np.int32)
-    angles = rng.uniform(0, 1e4, (rows, half))
-    width = (NUM_HEADS + 2 * NUM_KV_HEADS) * head_size
-    return Step(
-        qkv=rng.standard_normal((rows, width)).astype(np.float32),
-        cos=np.cos(angles).astype(np.float32),
-        sin=np.sin(angles).astype(np.float32),
-        page_ids=(places // PAGE).astype(np.int32),
-        offsets=(places % PAGE).astype(np.int32),
-        options={"interleaved": False} | options,
-    )
-
-
-def as_it_is(qkv: np.ndarray, page_ids: list[int], offsets: list[int]) -> Step:
-    """Rows that are rotated by nothing: cos = 1, sin = 0."""
-    return Step(
-        qkv=qkv,
-        cos=np.ones((len(qkv), 1), np.float32),
-        sin=np.zeros((len(qkv), 1), np.float32),
-        page_ids=np.array(page_ids, np.int32),
-        offsets=np.array(offsets, np.int32),
-        options={"interleaved": False},
-    )
-
-
-def new_pages(dtype: str, head_size: int, num_heads: int = NUM_KV_HEADS) -> KVPages:
-    return unreadable_pages(
-        num_pages=NUM_PAGES,
-        num_heads=num_heads,
-        head_size=head_size,
-        page_size=PAGE,
-        dtype=dtype,
-    )
-
-
-def zero_pages(dtype: str, head_size: int) -> KVPages:
-    pages = new_pages(dtype, head_size)
-    for array in arrays_of(pages).values():
-        array[...] = 0
-    return pages
-
-
-def assert_same_bits(got: KVPages, want: KVPages) -> None:
-    for name, array in arrays_of(want).items():
-        np.testing.assert_array_equal(
-            getattr(got, name).view(np.uint8), array.view(np.uint8), err_msg=name
-        )
+BLOCK_SIZES = [(32, 16), (32, 5), (64, 32), (64, 16), (128, 24), (256, 128)]
+KINDS = [
+    *(("float16", *size) for size in SIZES),
+    *((dtype, *size) for dtype in QUANTISED for size in BLOCK_SIZES),
+]
 
 
 def some_norm(head_size: int, seed: int) -> RmsNorm:
@@ -118,7 +47,7 @@ def some_norm(head_size: int, seed: int) -> RmsNorm:
 def test_agrees_with_the_reference(
     backend: str, dtype: str, head_size: int, half: int, interleaved: bool, norms: str
 ) -> None:
-    ops = load_ops(backend)
+    ops = load_ops_for_pages(backend, dtype)
     (rows,) = few_if_interpreted(backend, (64,), (5,))
     step = make_step(
         rows,
@@ -141,7 +70,7 @@ def test_agrees_with_the_reference(
 def test_a_row_has_the_same_bits_in_any_company(
     backend: str, interleaved: bool, dtype: str
 ) -> None:
-    ops = load_ops(backend)
+    ops = load_ops_for_pages(backend, dtype)
     norms = {"query_norm": some_norm(64, 1), "key_norm": some_norm(64, 2)}
     row_counts = few_if_interpreted(backend, ROW_COUNTS, (0, 1, 9))
     step = make_step(max(row_counts), 64, 24, interleaved=interleaved, **norms)
@@ -220,60 +149,14 @@ def test_float16_rounds_to_nearest_even_and_touches_nothing_else(backend: str) -
     assert pages.keys[3, 0, 3, 0] == 65504
 
 
-@pytest.mark.parametrize("backend", ALL_BACKENDS)
-def test_int8_is_what_the_pages_say_and_touches_nothing_else(backend: str) -> None:
-    """number = scale * int8, scale = max / 127, ties to even, keys in words of 4 dimensions."""
-    ops = load_ops(backend)
-    key = np.zeros((NUM_KV_HEADS, 64), np.float32)
-    key[:, :32] = np.arange(-31, 33)[::2]
-    key[:, 0] = -127.0  # scale 1
-    key[:, 1:7] = [0.5, 1.5, 2.5, -0.5, -1.5, 126.5]
-    value = 2 * key[:, ::-1]
-    queries = np.ones((NUM_HEADS, 64), np.float32)
-    step = as_it_is(np.concatenate([queries, key, value]).reshape(1, -1), [2], [5])
-    pages = new_pages("int8", 64)
-    rng = np.random.default_rng(0)
-    for array in arrays_of(pages).values():
-        array.view(np.uint8)[...] = rng.integers(0, 256, array.view(np.uint8).shape)
-    want = copied(pages)
-    quants = np.rint(key).astype(int)
-    assert quants[0, :7].tolist() == [-127, 0, 2, 2, 0, -2, 126]
-    bytes_of_words = (quants + 128).reshape(NUM_KV_HEADS, 16, 4) << np.array([0, 8, 16, 24])
-    want.keys[2, :, :, 5] = bytes_of_words.sum(axis=-1)
-    want.values[2, :, 5] = quants[:, ::-1]
-    want.key_scales[2, :, :, 5] = [1, 0]
-    want.value_scales[2, :, 5] = [0, 2]
-    step.run(ops, pages)
-    assert_same_bits(pages, want)
-
-
-@pytest.mark.parametrize("size", [1e-2, 1.0, 300.0])
-@pytest.mark.parametrize("backend", ALL_BACKENDS)
-def test_int8_gives_the_numbers_back_within_half_a_step(backend: str, size: float) -> None:
-    """Half a quant, and what rounding the scale to float16 adds to the largest."""
-    (rows,) = few_if_interpreted(backend, (64,), (9,))
-    step = make_step(rows, 64, 32)
-    step = replace(step, qkv=step.qkv * np.float32(size), cos=step.cos * 0 + 1, sin=step.sin * 0)
-    pages = new_pages("int8", 64)
-    step.run(load_ops(backend), pages)
-    heads = step.qkv.astype(np.float64).reshape(rows, -1, 64)
-    given = heads[:, NUM_HEADS:-NUM_KV_HEADS], heads[:, -NUM_KV_HEADS:]
-    for got, want in zip(read_pages(pages, step.page_ids, step.offsets), given, strict=True):
-        blocks = np.abs(want).reshape(rows, NUM_KV_HEADS, 2, 32).max(axis=-1)
-        largest = np.repeat(blocks, 32, axis=-1)
-        # A scale below 2**-14 has float16's least step, 2**-24, to be off by half of.
-        off = 127 * np.maximum(largest / 127 * 2.0**-11, 2.0**-25)
-        assert (np.abs(got - want) <= largest / 254 * 1.001 + off).all()
-
-
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
 def test_a_broken_number_shows_where_it_is_read_and_nowhere_else(
     backend: str, dtype: str, poison: float
 ) -> None:
-    """The number in float16, its block in int8: a model that overflows must not look sound."""
-    ops = load_ops(backend)
+    """The number in float16, else its block: a model that overflows must not look sound."""
+    ops = load_ops_for_pages(backend, dtype)
     step = make_step(3, 64, 16)
     sound = zero_pages(dtype, 64)
     queries = step.run(ops, sound)
@@ -288,11 +171,11 @@ def test_a_broken_number_shows_where_it_is_read_and_nowhere_else(
             np.concatenate([q, *kv], axis=1) for q, kv in ((out, after), (queries, before))
         )
         hit = np.zeros(got.shape, bool)
-        in_int8 = dtype == "int8" and head >= NUM_HEADS
-        hit[1, head, slice(32, 64) if in_int8 else 40] = True
+        in_blocks = dtype in QUANTISED and head >= NUM_HEADS
+        hit[1, head, slice(32, 64) if in_blocks else 40] = True
         assert np.isfinite(want).all()
         assert not np.isfinite(got[1, head, 40])
-        if in_int8:
+        if in_blocks:
             assert not np.isfinite(got[1, head, 32:]).any()
         np.testing.assert_array_equal(got[~hit], want[~hit])
 
@@ -313,21 +196,10 @@ def test_a_broken_number_breaks_the_whole_head_that_is_normed(backend: str) -> N
     assert np.isfinite(values).all()
 
 
-@pytest.mark.parametrize("backend", ALL_BACKENDS)
-def test_beyond_float16_a_scale_is_nan(backend: str) -> None:
-    qkv = np.zeros((1, 12 * 32), np.float32)
-    qkv[0, 6 * 32 : 6 * 32 + 2] = [65519 * 127, 5]
-    qkv[0, 9 * 32 : 9 * 32 + 2] = [65521 * 127, 5]
-    pages = zero_pages("int8", 32)
-    as_it_is(qkv, [0], [0]).run(load_ops(backend), pages)
-    assert pages.key_scales[0, 0, 0, 0] == 65504
-    assert np.isnan(pages.value_scales[0, 0, 0, 0])  # infinity might turn into a lost key
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
 def test_wrong_shapes_are_refused(backend: str, dtype: str) -> None:
-    ops = load_ops(backend)
+    ops = load_ops_for_pages(backend, dtype)
     step, pages = make_step(4, 32, 16), zero_pages(dtype, 32)
     before = copied(pages)
     norm = some_norm(31, 1)
@@ -369,7 +241,7 @@ def test_pages_that_do_not_fit_together_are_refused(dtype: str) -> None:
     """By the check that backends share: compiled code would write wherever they lead it."""
     step, pages = make_step(4, 32, 16), zero_pages(dtype, 32)
     wrong = [
-        {"keys": pages.keys[:, :, :4].copy()},
+        {"keys": pages.keys[:, :, :2].copy()},
         {"keys": pages.keys[:3].copy()},
         {"keys": pages.keys.astype(np.float32)},
         {"values": pages.values.astype(np.float32)},
@@ -384,9 +256,3 @@ def test_pages_that_do_not_fit_together_are_refused(dtype: str) -> None:
     for arrays in wrong:
         with pytest.raises(ShapeError):
             step.run(reference, replace(pages, **arrays))
-
-
-def test_heads_that_int8_cannot_hold_are_refused() -> None:
-    for head_size in (16, 40, 65):
-        with pytest.raises(ShapeError, match=f"multiple of 32 dimensions, got {head_size}"):
-            new_pages("int8", head_size)

@@ -88,9 +88,10 @@ class LlamaCppSide:
         params.n_ctx = workload.context
         params.n_batch = params.n_ubatch = BATCH_TOKENS
         params.n_threads = params.n_threads_batch = workload.threads
-        if workload.kv == "q8_0":
-            params.type_k = params.type_v = self._api.GGML_TYPE_Q8_0
-            params.flash_attn_type = self._api.LLAMA_FLASH_ATTN_TYPE_ENABLED  # q8_0 values need it
+        if workload.kv != "f16":
+            kinds = {"q8_0": self._api.GGML_TYPE_Q8_0, "q4_0": self._api.GGML_TYPE_Q4_0}
+            params.type_k = params.type_v = kinds[workload.kv]
+            params.flash_attn_type = self._api.LLAMA_FLASH_ATTN_TYPE_ENABLED  # such values need it
         context = self._api.llama_init_from_model(self._model, params)
         if not context:
             raise OptionError(f"llama.cpp can't open a context of {workload.context} tokens")

@@ -44,7 +44,7 @@ _OF_SPECULATION_ALONE = ("drafters", "draft", "limit", "lookup")
 @click.option("--threads", type=int, metavar="N", help="[default: one a core]")
 @click.option(
     "--kv",
-    type=click.Choice(["f16", "q8_0"]),
+    type=click.Choice(["f16", "q8_0", "q4_0"]),
     default="f16",
     show_default=True,
     help="How keys and values are stored, on both sides.",

@@ -10,7 +10,8 @@ from slipstream.cpu_kernels.errors import (
     expect_multiple,
     expect_output,
 )
-from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS, KVPages
+from slipstream.cpu_kernels.kv_pages import KVPages
+from slipstream.cpu_kernels.reference.kv_blocks import from_blocks
 from slipstream.cpu_kernels.visibility import Visibility
 
 
@@ -51,12 +52,12 @@ def read_pages(
     keys, values = pages.keys[page_ids, :, :, offsets], pages.values[page_ids, :, offsets]
     if pages.key_scales is None or pages.value_scales is None:
         return keys.astype(np.float64), values.astype(np.float64)
-    signed = np.ascontiguousarray(keys).view(np.uint8).astype(np.float64) - 128
-    key_scales = pages.key_scales[page_ids, :, :, offsets].astype(np.float64)
-    value_scales = pages.value_scales[page_ids, :, offsets].astype(np.float64)
+    key_bytes = np.ascontiguousarray(keys).view(np.uint8)
+    if pages.bits == 8:
+        key_bytes = (key_bytes.astype(np.int16) - 128).astype(np.int8)
     return (
-        signed * np.repeat(key_scales, KV_BLOCK_DIMENSIONS, axis=-1),
-        values * np.repeat(value_scales, KV_BLOCK_DIMENSIONS, axis=-1),
+        from_blocks(key_bytes, pages.key_scales[page_ids, :, :, offsets], pages.bits),
+        from_blocks(values, pages.value_scales[page_ids, :, offsets], pages.bits),
     )
 
 

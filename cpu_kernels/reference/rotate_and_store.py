@@ -3,8 +3,9 @@
 import numpy as np
 
 from slipstream.cpu_kernels.errors import expect_float32, expect_indices, expect_output
-from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS, KVPages
+from slipstream.cpu_kernels.kv_pages import KVPages
 from slipstream.cpu_kernels.norm import RmsNorm
+from slipstream.cpu_kernels.reference.kv_blocks import to_blocks
 from slipstream.cpu_kernels.reference.rms_norm import rms_norm
 from slipstream.cpu_kernels.reference.rope import rope
 
@@ -28,9 +29,9 @@ def rotate_and_store(
     cos, sin          : (M, R) float32, of position times frequency, R <= D / 2; see `rope`
     page_ids, offsets : (M,) int32, page and place in it of each row
     query_norm, key_norm : over the D dimensions of a head
-    pages             : changed; numbers are rounded to nearest, ties to even
+    pages             : changed; numbers are rounded to nearest, ties to even; see kv_blocks
     out               : (M, H, D) float32, C-contiguous, written and returned
-    Beyond float16 a key is infinite, and an int8 scale NaN: the logits are NaN instead of wrong.
+    Beyond float16 a key is infinite, and a scale NaN: the logits are NaN instead of wrong.
     Raises ShapeError when shapes do not fit.
     """
     check_rotate_and_store(qkv, cos, sin, page_ids, offsets, query_norm, key_norm, pages, out)
@@ -46,36 +47,25 @@ def rotate_and_store(
     out[:] = queries
     with np.errstate(over="ignore", invalid="ignore"):
         if pages.quantised:
-            _store_int8(keys, values, page_ids, offsets, pages)
+            _store_blocks(keys, values, page_ids, offsets, pages)
         else:
             pages.keys[page_ids, :, :, offsets] = keys.astype(np.float32)
             pages.values[page_ids, :, offsets] = values.astype(np.float32)
     return out
 
 
-def _store_int8(
+def _store_blocks(
     keys: np.ndarray, values: np.ndarray, page_ids: np.ndarray, offsets: np.ndarray, pages: KVPages
 ) -> None:
     assert pages.key_scales is not None
     assert pages.value_scales is not None
-    quants, scales = _quantize(keys)
-    words = (quants + 128).astype(np.uint8).view(np.uint32)
-    pages.keys[page_ids, :, :, offsets] = words
+    stored, scales = to_blocks(keys, pages.bits)
+    stored = (stored.astype(np.int16) + 128).astype(np.uint8) if pages.bits == 8 else stored
+    pages.keys[page_ids, :, :, offsets] = np.ascontiguousarray(stored).view(np.uint32)
     pages.key_scales[page_ids, :, :, offsets] = scales
-    quants, scales = _quantize(values)
-    pages.values[page_ids, :, offsets] = quants
+    stored, scales = to_blocks(values, pages.bits)
+    pages.values[page_ids, :, offsets] = stored
     pages.value_scales[page_ids, :, offsets] = scales
-
-
-def _quantize(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(M, K, D) to int16 quants of that shape and (M, K, D / 32) float16 scales."""
-    blocks = numbers.reshape(*numbers.shape[:-1], -1, KV_BLOCK_DIMENSIONS)
-    largest = np.abs(blocks).max(axis=-1, keepdims=True)
-    inverse = np.divide(127, largest, out=np.zeros_like(largest), where=largest > 0)
-    quants = np.nan_to_num(np.rint(blocks * inverse)).astype(np.int16)
-    scales = (largest[..., 0] / 127).astype(np.float16)
-    scales[np.isinf(scales)] = np.nan
-    return quants.reshape(numbers.shape), scales
 
 
 def check_rotate_and_store(

@@ -49,7 +49,7 @@ class KVCache:
         dtype: str = "float16",
         page_types: Sequence[type[KVPages]] | None = None,
     ) -> None:
-        """Room for `num_tokens` in all, as "float16" or "int8" (see `KVPages`).
+        """Room for `num_tokens` in all, as "float16", "int8" or "int4" (see `KVPages`).
 
         page_types : of each layer, those of the device that computes it; None for the host's
 

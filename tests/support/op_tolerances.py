@@ -13,7 +13,7 @@ LIMITS: Mapping[str, float] = {
     "attention": 1e-5,
     # Against exact queries, with scores of a standard deviation of 1/4. Rounding queries to int8
     # moves a score by some thousandths, and the output by as much of the spread of the values.
-    "attention_int8": 0.03,
+    "attention_quantised": 0.03,
     # What a product is taken of, with an activation.
     "gated_activation": 2e-6,
     "matmul": 5e-6,
@@ -36,7 +36,7 @@ def matmul_limit(quant_type: QuantType) -> float:
 
 def attention_limit(dtype: str) -> float:
     """The limit of attention over pages of this type, against exact queries."""
-    return LIMITS["attention" if dtype == "float16" else "attention_int8"]
+    return LIMITS["attention" if dtype == "float16" else "attention_quantised"]
 
 
 def error(got: np.ndarray, want: np.ndarray) -> float:
@@ -62,8 +62,8 @@ def assert_close(got: np.ndarray, want: np.ndarray, limit: float, what: str = ""
 def assert_pages_close(got: KVPages, want: KVPages, limit: float) -> None:
     """Fail unless the pages hold the same numbers but for rounding of numbers within the limit.
 
-    Float16 numbers and scales may lie one step further apart, int8 numbers one quant, and those
-    only where the rounding fell on another side.
+    Float16 numbers and scales may lie one step further apart, int8 and int4 numbers one quant, and
+    those only where the rounding fell on another side.
     """
     for name, array in arrays_of(want).items():
         found = getattr(got, name)
@@ -74,7 +74,14 @@ def assert_pages_close(got: KVPages, want: KVPages, limit: float) -> None:
             allowed += limit * np.sqrt(np.mean(wide**2))
             assert (np.abs(found.astype(np.float64) - wide) <= allowed).all(), name
         else:
-            steps = np.abs(found.view(np.uint8).astype(int) - array.view(np.uint8).astype(int))
-            steps = np.minimum(steps, 256 - steps)  # int8 from 0 to -1
+            steps = np.abs(_integers(found, want.bits) - _integers(array, want.bits))
+            if want.bits == 8:
+                steps = np.minimum(steps, 256 - steps)  # from 0 to -1
             assert steps.max(initial=0) <= 1, name
             assert steps.mean() <= 1e-3, name
+
+
+def _integers(array: np.ndarray, bits: int) -> np.ndarray:
+    """The unsigned numbers of `bits` bits in an array, in some order."""
+    stored = array.view(np.uint8).astype(int)
+    return stored if bits == 8 else np.stack([stored & 15, stored >> 4])

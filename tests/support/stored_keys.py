@@ -5,16 +5,17 @@ from dataclasses import replace
 import numpy as np
 
 from slipstream.cpu_kernels import KVPages, reference
-from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS
+from slipstream.cpu_kernels.kv_pages import KV_BITS, KV_BLOCK_DIMENSIONS
 
-DTYPES = ("float16", "int8")
+DTYPES = tuple(KV_BITS)
+QUANTISED = tuple(dtype for dtype in DTYPES if dtype != "float16")
 _ARRAYS = ("keys", "values", "key_scales", "value_scales")
 
 
 def unreadable_pages(
     *, num_pages: int, num_heads: int, head_size: int, page_size: int, dtype: str
 ) -> KVPages:
-    """Pages in which every number is NaN; in int8 that is NaN in the scales."""
+    """Pages in which every number is NaN; in int8 and int4 that is NaN in the scales."""
     pages = KVPages.empty(
         num_pages=num_pages,
         num_heads=num_heads,
@@ -59,7 +60,7 @@ def store(
 def break_number(
     pages: KVPages, what: str, page: int, offset: int, dimension: int, poison: float
 ) -> None:
-    """Make one dimension of head 0's key or value `poison`; in int8, the scale that it has."""
+    """Make one dimension of head 0's key or value `poison`, or where it has a scale, that."""
     array = getattr(pages, what)
     if pages.quantised:
         array = getattr(pages, {"keys": "key_scales", "values": "value_scales"}[what])

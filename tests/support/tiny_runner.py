@@ -20,8 +20,10 @@ from support.tiny_gguf import tiny_shape, write_tiny_model
 class TinyRunner:
     """Runs steps and commits what they ask for."""
 
-    def __init__(self, path: Path, backend: str, num_tokens: int = 2048) -> None:
-        """`num_tokens` fit in the cache."""
+    def __init__(
+        self, path: Path, backend: str, num_tokens: int = 2048, kv_dtype: str = "float16"
+    ) -> None:
+        """`num_tokens` fit in the cache, whose pages are of `kv_dtype`."""
         self.backend = load_backend(backend)
         with ModelFile.open(path) as file:
             self.config = read_model_config(file)
@@ -32,13 +34,16 @@ class TinyRunner:
             num_kv_heads=self.config.num_kv_heads,
             head_size=self.config.head_size,
             num_tokens=num_tokens,
+            dtype=kv_dtype,
         )
         self.step_runner = StepRunner(self.model, self.cache, self.backend)
         self._whole: dict[tuple[int, ...], np.ndarray] = {}
 
     @classmethod
     @functools.cache
-    def of(cls, architecture: str, quant_type: QuantType, backend: str) -> Self:
+    def of(
+        cls, architecture: str, quant_type: QuantType, backend: str, kv_dtype: str = "float16"
+    ) -> Self:
         """The one runner of a tiny random model; tests open and close sequences of their own.
 
         Unquantised ones are smaller still, for the reference's sake.
@@ -49,7 +54,7 @@ class TinyRunner:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "tiny.gguf"
             write_tiny_model(path, architecture=architecture, quant_type=quant_type, shape=shape)
-            return cls(path, backend)
+            return cls(path, backend, kv_dtype=kv_dtype)
 
     def forward(self, batch: StepBatch) -> np.ndarray:
         """Logits (W, V) of a step that is placed and not committed."""

@@ -13,26 +13,30 @@ from slipstream.cpu_kernels.compiled.kernels.addresses import (
     load_half,
     record_at,
 )
+from slipstream.cpu_kernels.compiled.kernels.attention_scores import (
+    score_keys,
+    score_quantised_keys,
+)
 from slipstream.cpu_kernels.compiled.kernels.attention_tile import (
     MOST_QUERIES,
     TILE_QUERIES,
     WIDE,
-    WIDE_INT8,
+    WIDE_QUANTISED,
     exp_and_sum,
     prefetch_bytes,
-    score_keys,
-    score_keys_int8,
-    weigh_values,
 )
+from slipstream.cpu_kernels.compiled.kernels.attention_values import weigh_values
 from slipstream.cpu_kernels.compiled.kernels.compiler import kernel
+from slipstream.cpu_kernels.compiled.kernels.hadamard import hadamard
 from slipstream.cpu_kernels.compiled.kernels.pack_rows import quantize_row
 from slipstream.cpu_kernels.compiled.kernels.scratch import borrow
 from slipstream.cpu_kernels.compiled.kernels.vector import LANES
 from slipstream.cpu_kernels.compiled.kernels.work_sharing import item_function, run_items
 from slipstream.cpu_kernels.compiled.records import ATTENTION
-from slipstream.cpu_kernels.kv_pages import KV_BLOCK_DIMENSIONS, KV_LAYOUT
+from slipstream.cpu_kernels.kv_pages import FROM_PAGES, KV_BLOCK_DIMENSIONS, KV_LAYOUT
 
 _MINUS_INFINITY = np.float32(-np.inf)
+_FROM_PAGES = np.float32(FROM_PAGES)
 _INSTRUCTION_SET = chosen_instruction_set()
 _record_at = record_at(ATTENTION)
 _kv_at = record_at(KV_LAYOUT)
@@ -118,6 +122,7 @@ def _tile(item, record, scratch):
         for d in range(num_dims):
             sums[i, d] = q[m, h, d] * scale
     page_table = ints_at(r.page_tables + 4 * s * r.num_pages, (r.num_pages,))
+    _transform(sums, kv)
     _score(sums, packed_at, kv, kv_head, page_table, base, weights)
     totals = floats_at(packed_at, (num_queries,))
     for i in range(num_queries):
@@ -127,6 +132,7 @@ def _tile(item, record, scratch):
         totals[i] = exp_and_sum(address_of(weights[i]), num_keys // LANES)
     sums[:] = 0.0
     _weigh(weights, kv, kv_head, page_table, start, end, base, sums)
+    _transform(sums, kv)
     out = floats_at(r.out, (num_rows, r.num_heads, num_dims))
     for i in range(num_queries):
         m, h = _row_and_head(first_query + i, first_row, kv_head, group)
@@ -135,20 +141,28 @@ def _tile(item, record, scratch):
 
 
 @kernel()
+def _transform(rows, kv):
+    """What int4 keys do to queries, and what undoes what int4 values went through, in place."""
+    if kv.bits == 4:
+        blocks = rows.shape[0] * rows.shape[1] // KV_BLOCK_DIMENSIONS
+        hadamard(address_of(rows), blocks, _FROM_PAGES)
+
+
+@kernel()
 def _score(queries, packed_at, kv, kv_head, page_table, base, scores):
     """scores[r, j] = queries[r] . key base + j, for whole pages."""
     (num_queries, num_dims), page_size = queries.shape, kv.page_size
     blocks = num_dims // KV_BLOCK_DIMENSIONS
-    if kv.is_int8:
-        for r in range(num_queries):
-            quantize_row(address_of(queries[r]), blocks, packed_at + 4 * r, 4 * num_queries)
-    else:
+    if kv.bits == 16:
         columns = floats_at(packed_at, (num_dims, num_queries))
         for d in range(num_dims):
             for r in range(num_queries):
                 columns[d, r] = queries[r, d]
+    else:
+        for r in range(num_queries):
+            quantize_row(address_of(queries[r]), blocks, packed_at + 4 * r, 4 * num_queries)
     num_keys = scores.shape[1]
-    widest = LANES * (WIDE_INT8 if kv.is_int8 else WIDE)
+    widest = LANES * (WIDE if kv.bits == 16 else WIDE_QUANTISED)
     scales_at = _scales_at(kv, kv.key_scales, page_table, base, kv_head)
     for j in range(0, num_keys, page_size):
         keys_at = _page_at(kv, kv.keys, page_table, base + j, kv_head)
@@ -161,22 +175,7 @@ def _score(queries, packed_at, kv, kv_head, page_table, base, scores):
         i = 0
         while i < page_size:
             wide = i + widest <= page_size
-            if kv.is_int8:
-                score_keys_int8(
-                    _INSTRUCTION_SET,
-                    num_queries,
-                    wide,
-                    keys_at + 4 * i,
-                    ahead,
-                    4 * page_size,
-                    this_scales_at + 2 * i,
-                    2 * page_size,
-                    packed_at,
-                    blocks,
-                    scores_at + 4 * i,
-                    4 * num_keys,
-                )
-            else:
+            if kv.bits == 16:
                 score_keys(
                     num_queries,
                     wide,
@@ -188,6 +187,22 @@ def _score(queries, packed_at, kv, kv_head, page_table, base, scores):
                     scores_at + 4 * i,
                     4 * num_keys,
                 )
+            else:
+                score_quantised_keys(
+                    _INSTRUCTION_SET,
+                    num_queries,
+                    wide,
+                    kv.bits,
+                    keys_at + 4 * i,
+                    ahead,
+                    4 * page_size,
+                    this_scales_at + 2 * i,
+                    2 * page_size,
+                    packed_at,
+                    blocks,
+                    scores_at + 4 * i,
+                    4 * num_keys,
+                )
             i += widest if wide else LANES
 
 
@@ -195,7 +210,7 @@ def _score(queries, packed_at, kv, kv_head, page_table, base, scores):
 def _page_at(kv, base, page_table, key, kv_head):
     """Address of the page of keys or of values in which a key or its value lies."""
     page = page_table[key // kv.page_size] * kv.num_heads + kv_head
-    return base + page * kv.page_size * kv.head_size * (1 if kv.is_int8 else 2)
+    return base + page * (kv.page_size * kv.head_size * kv.bits // 8)
 
 
 @kernel()
@@ -204,7 +219,7 @@ def _scales_at(kv, base, page_table, key, kv_head):
     page = page_table[key // kv.page_size] * kv.num_heads + kv_head
     num_bytes = 2 * kv.page_size * (kv.head_size // KV_BLOCK_DIMENSIONS)
     at = base + page * num_bytes
-    if kv.is_int8:
+    if kv.bits != 16:
         prefetch_bytes(at, num_bytes)
     return at
 
@@ -225,14 +240,15 @@ def _weigh(weights, kv, kv_head, page_table, start, end, base, out):
     """out[r] += sum over keys start .. end of weights[r, j] * value j, in the order of the keys."""
     (num_queries, num_dims), page_size = out.shape, kv.page_size
     blocks = num_dims // KV_BLOCK_DIMENSIONS
-    item = 1 if kv.is_int8 else 2
+    row_bytes = num_dims * kv.bits // 8
+    narrow = LANES if kv.bits == 16 else KV_BLOCK_DIMENSIONS
     j = start
     scales_at = _scales_at(kv, kv.value_scales, page_table, start, kv_head)
     while j < end:
         page_end = (j // page_size + 1) * page_size
         num_keys = min(end, page_end) - j
         page_at = _page_at(kv, kv.values, page_table, j, kv_head)
-        values_at = page_at + item * (j % page_size) * num_dims
+        values_at = page_at + (j % page_size) * row_bytes
         this_scales_at = scales_at + 2 * (j % page_size) * blocks
         weights_at = address_of(weights) + 4 * (j - base)
         ahead = 0
@@ -240,15 +256,15 @@ def _weigh(weights, kv, kv_head, page_table, start, end, base, out):
             ahead = _page_at(kv, kv.values, page_table, page_end, kv_head) - page_at
             scales_at = _scales_at(kv, kv.value_scales, page_table, page_end, kv_head)
         d = 0
-        while d + LANES <= num_dims:
+        while d + narrow <= num_dims:
             wide = d + LANES * WIDE <= num_dims
             weigh_values(
                 num_queries,
                 wide,
-                kv.is_int8 != 0,
-                values_at + item * d,
+                kv.bits,
+                values_at + d * kv.bits // 8,
                 ahead,
-                item * num_dims,
+                row_bytes,
                 this_scales_at + 2 * (d // KV_BLOCK_DIMENSIONS),
                 2 * blocks,
                 num_keys,
@@ -257,10 +273,10 @@ def _weigh(weights, kv, kv_head, page_table, start, end, base, out):
                 address_of(out) + 4 * d,
                 4 * num_dims,
             )
-            d += LANES * WIDE if wide else LANES
+            d += LANES * WIDE if wide else narrow
         for rest in range(d, num_dims):  # float16 with head sizes that are no multiple of 16
             for i in range(num_keys):
-                value = load_half(values_at + item * (i * num_dims + rest))
+                value = load_half(values_at + i * row_bytes + 2 * rest)
                 for r in range(num_queries):
                     out[r, rest] += weights[r, j - base + i] * value
         j += num_keys

@@ -1,37 +1,24 @@
-"""The inner loops of attention: up to seven queries that share one key/value head.
+"""What scoring keys and weighing values share: tiles of up to seven queries of one key/value head.
 
-Keys lie transposed in their pages, so 16 keys are one vector and a score needs no horizontal sum.
 Each score is a sum over dimensions in order, each output a sum over keys in order, and a key with
 weight zero adds exactly nothing: a row's result does not depend on the rows beside it, nor on
 where in a tree its ancestors stand. A softmax's sum is taken in integers for the same reason.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from slipstream.cpu_kernels.compiled.instruction_set import INSTRUCTION_SETS
-from slipstream.cpu_kernels.compiled.kernels.vector import (
-    BYTES,
-    F32,
-    I8,
-    I32,
-    I64,
-    LANES,
-    Emitter,
-    Variable,
-)
-from slipstream.cpu_kernels.compiled.packed_rows import BLOCK_WORDS, SCALE, SUM
-from slipstream.cpu_kernels.panel_format import GROUPS
+from slipstream.cpu_kernels.compiled.kernels.vector import F32, I64, Emitter, Variable
 
 TILE_QUERIES = 6  # of a tile among others; with WIDE they fill the 32 registers of AVX-512
 MOST_QUERIES = 7  # of a tile alone: reading the keys once is worth a register too many
 WIDE = 4  # vectors of 16 keys or dimensions that the inner loops take at a time, if they can
-WIDE_INT8 = 2  # as WIDE for int8 keys, which have sums in int32 beside those in float32
-_KEY_OFFSET = 128.0  # int8 keys are stored unsigned
+WIDE_QUANTISED = 2  # as WIDE for quantised keys, which have sums in int32 beside those in float32
 
 
 @intrinsic
@@ -47,160 +34,31 @@ def prefetch_bytes(_context, address, num_bytes):
     return types.void(types.int64, types.int64), generate
 
 
-@intrinsic
-def score_keys(
-    _context, num_queries, is_wide, keys, ahead, key_stride, queries, num_dims, scores, score_stride
-):
-    """scores[r, 0:16n] = queries[r] . keys[:, 0:16n] for each query r.
-
-    is_wide : whether n is WIDE, else 1
-    keys    : address of (D, 16n) float16, rows `key_stride` bytes apart
-    ahead   : bytes from there to what is needed next, which is asked for line by line
-    queries : address of (D, num_queries) float32
-    scores  : address of (num_queries, 16n) float32, rows `score_stride` bytes apart
-    """
-
-    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
-        num_queries, is_wide, *places = values
-        e = Emitter(builder, INSTRUCTION_SETS["plain"])
-        for num_rows, num_vectors in _cases(builder, num_queries, is_wide, WIDE):
-            _emit_scores(e, num_rows, num_vectors, *places)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.boolean, *[types.int64] * 7), generate
-
-
-def _cases(
-    builder: ir.IRBuilder, num_queries: ir.Value, is_wide: ir.Value, widest: int
+def cases(
+    builder: ir.IRBuilder, num_queries: ir.Value, is_wide: ir.Value, widths: tuple[int, int]
 ) -> Iterator[tuple[int, int]]:
-    """Each (number of queries, of vectors) of a tile; what is emitted meanwhile is for those."""
-    for count in range(1, MOST_QUERIES + 1):
-        with (
-            builder.if_then(builder.icmp_signed("==", num_queries, ir.Constant(I64, count))),
-            builder.if_else(is_wide) as widths,
-        ):
-            for width, num_vectors in zip(widths, (widest, 1), strict=True):
-                with width:
+    """Each (number of queries, of vectors) of a tile; what is emitted meanwhile is for those.
+
+    widths : vectors of a wide tile, of another
+    """
+    for count in switch(builder, num_queries, range(1, MOST_QUERIES + 1)):
+        with builder.if_else(is_wide) as branches:
+            for branch, num_vectors in zip(branches, widths, strict=True):
+                with branch:
                     yield count, num_vectors
 
 
-def _emit_scores(
-    e: Emitter,
-    num_queries: int,
-    num_vectors: int,
-    keys: ir.Value,
-    ahead: ir.Value,
-    key_stride: ir.Value,
-    queries: ir.Value,
-    num_dims: ir.Value,
-    scores: ir.Value,
-    score_stride: ir.Value,
-) -> None:
-    totals = _accumulators(e, num_queries, num_vectors)
-    with e.loop(num_dims) as d:
-        column = e.address(keys, e.builder.mul(d, key_stride))
-        _prefetch(e, e.address(column, ahead), 2 * LANES * num_vectors)
-        parts = [e.load_floats("f16", e.address(column, 2 * LANES * n)) for n in range(num_vectors)]
-        for r, row in enumerate(totals):
-            query = e.splat_f32(e.address(queries, e.times(d, 4 * num_queries), 4 * r))
-            for total, part in zip(row, parts, strict=True):
-                total.set(e.fma(part, query, total.get()))
-    _store_scores(e, totals, scores, score_stride)
+def switch(builder: ir.IRBuilder, value: ir.Value, known: Iterable[int]) -> Iterator[int]:
+    """Each number that `value` may be; what is emitted meanwhile is for that one."""
+    for number in known:
+        with builder.if_then(builder.icmp_signed("==", value, ir.Constant(I64, number))):
+            yield number
 
 
-@intrinsic(prefer_literal=True)
-def score_keys_int8(
-    _context,
-    instruction_set,
-    num_queries,
-    is_wide,
-    keys,
-    ahead,
-    key_stride,
-    key_scales,
-    scale_stride,
-    queries,
-    num_blocks,
-    scores,
-    score_stride,
-):
-    """As `score_keys` for keys in int8.
-
-    instruction_set : a literal
-    is_wide    : whether n is WIDE_INT8, else 1
-    keys       : address of (D / 4, 16n) words of 4 dimensions, rows `key_stride` bytes apart
-    key_scales : address of (D / 32, 16n) float16, rows `scale_stride` bytes apart
-    queries    : address of D / 32 packed blocks of `num_queries` rows, see packed_rows
-    """
-    isa = INSTRUCTION_SETS[instruction_set.literal_value]
-
-    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
-        e = Emitter(builder, isa)
-        _, num_queries, is_wide, *places = values
-        for num_rows, num_vectors in _cases(builder, num_queries, is_wide, WIDE_INT8):
-            _emit_scores_int8(e, num_rows, num_vectors, *places)
-        return context.get_dummy_value()
-
-    return types.void(instruction_set, types.int64, types.boolean, *[types.int64] * 9), generate
-
-
-def _emit_scores_int8(
-    e: Emitter,
-    num_queries: int,
-    num_vectors: int,
-    keys: ir.Value,
-    ahead: ir.Value,
-    key_stride: ir.Value,
-    key_scales: ir.Value,
-    scale_stride: ir.Value,
-    queries: ir.Value,
-    num_blocks: ir.Value,
-    scores: ir.Value,
-    score_stride: ir.Value,
-) -> None:
-    totals = _accumulators(e, num_queries, num_vectors)
-    with e.loop(num_blocks) as b:
-        query = e.address(queries, e.times(b, 4 * BLOCK_WORDS * num_queries))
-
-        def word(index: int, r: int) -> ir.Value:
-            return e.address(query, 4 * (index * num_queries + r))
-
-        dots = [[e.ints(0)] * num_vectors for _ in totals]
-        for g in range(GROUPS):
-            row = e.address(keys, e.builder.mul(e.address(e.times(b, GROUPS), g), key_stride))
-            _prefetch(e, e.address(row, ahead), 4 * LANES * num_vectors)
-            parts = [e.load(BYTES, e.address(row, 4 * LANES * n)) for n in range(num_vectors)]
-            for r, sums in enumerate(dots):
-                four = e.splat_bytes4(word(g, r))
-                sums[:] = [e.dot4(dot, part, four) for dot, part in zip(sums, parts, strict=True)]
-        scales_at = e.address(key_scales, e.builder.mul(b, scale_stride))
-        scales = [
-            e.load_floats("f16", e.address(scales_at, 2 * LANES * n)) for n in range(num_vectors)
-        ]
-        for r, (row_totals, sums) in enumerate(zip(totals, dots, strict=True)):
-            offset = e.mul(e.splat_f32(word(SUM, r)), e.floats(-_KEY_OFFSET))
-            query_scale = e.splat_f32(word(SCALE, r))
-            for total, dot, scale in zip(row_totals, sums, scales, strict=True):
-                value = e.fma(e.to_float(dot), query_scale, offset)
-                total.set(e.fma(value, scale, total.get()))
-    _store_scores(e, totals, scores, score_stride)
-
-
-def _prefetch(e: Emitter, address: ir.Value, num_bytes: int) -> None:
+def prefetch(e: Emitter, address: ir.Value, num_bytes: int) -> None:
+    """As `prefetch_bytes`, emitted in place; at least one line."""
     for line in range(0, num_bytes, 64):
         e.prefetch(e.address(address, line))
-
-
-def _accumulators(e: Emitter, num_queries: int, num_vectors: int) -> list[list[Variable]]:
-    return [[Variable(e, e.floats(0.0)) for _ in range(num_vectors)] for _ in range(num_queries)]
-
-
-def _store_scores(
-    e: Emitter, totals: Sequence[Sequence[Variable]], scores: ir.Value, stride: ir.Value
-) -> None:
-    for r, row in enumerate(totals):
-        for n, total in enumerate(row):
-            e.store(total.get(), e.address(scores, e.times(stride, r), 4 * LANES * n))
 
 
 @intrinsic
@@ -236,100 +94,3 @@ def exp_and_sum(_context, scores, num_vectors):
         return builder.fmul(total, ir.Constant(F32, 2.0**-40))
 
     return types.float32(types.int64, types.int64), generate
-
-
-class _ValueForm(NamedTuple):
-    """How values lie in memory; load(emitter, vectors, address, address of scales)."""
-
-    item_bytes: int
-    load: Callable[[Emitter, int, ir.Value, ir.Value], list[ir.Value]]
-
-
-def _half_values(e: Emitter, count: int, value: ir.Value, _scale: ir.Value) -> list[ir.Value]:
-    return [e.load_floats("f16", e.address(value, 2 * LANES * n)) for n in range(count)]
-
-
-def _int8_values(e: Emitter, count: int, value: ir.Value, scale: ir.Value) -> list[ir.Value]:
-    parts = []
-    for n in range(count):
-        integers = e.load(ir.VectorType(I8, LANES), e.address(value, LANES * n))
-        floats = e.to_float(e.builder.sext(integers, ir.VectorType(I32, LANES)))
-        parts.append(e.mul(floats, e.splat(e.load_half(e.address(scale, 2 * (n // 2))))))
-    return parts
-
-
-_HALF_VALUES, _INT8_VALUES = _ValueForm(2, _half_values), _ValueForm(1, _int8_values)
-
-
-@intrinsic
-def weigh_values(
-    _context,
-    num_queries,
-    is_wide,
-    is_int8,
-    values,
-    ahead,
-    value_stride,
-    scales,
-    scale_stride,
-    num_keys,
-    weights,
-    weight_stride,
-    out,
-    out_stride,
-):
-    """out[r, 0:16n] += sum over keys j of weights[r, j] * values[j, 0:16n].
-
-    is_wide : whether n is WIDE, else 1
-    values  : address of (num_keys, 16n) float16 or int8, rows `value_stride` bytes apart
-    ahead   : as in `score_keys`
-    scales  : address of (num_keys, n / 2) float16, rows `scale_stride` bytes apart; for int8 only
-    weights : address of (num_queries, num_keys) float32, rows `weight_stride` bytes apart
-    out     : address of (num_queries, 16n) float32, rows `out_stride` bytes apart
-    """
-
-    def generate(context: Any, builder: ir.IRBuilder, _signature: Any, given: Any) -> ir.Value:
-        e = Emitter(builder, INSTRUCTION_SETS["plain"])
-        num_queries, is_wide, is_int8, *places = given
-        for num_rows, num_vectors in _cases(builder, num_queries, is_wide, WIDE):
-            with builder.if_else(is_int8) as kinds:
-                for kind, form in zip(kinds, (_INT8_VALUES, _HALF_VALUES), strict=True):
-                    with kind:
-                        _emit_weighted_sums(e, num_rows, num_vectors, form, *places)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.boolean, types.boolean, *[types.int64] * 10), generate
-
-
-def _emit_weighted_sums(
-    e: Emitter,
-    num_queries: int,
-    num_vectors: int,
-    form: _ValueForm,
-    values: ir.Value,
-    ahead: ir.Value,
-    value_stride: ir.Value,
-    scales: ir.Value,
-    scale_stride: ir.Value,
-    num_keys: ir.Value,
-    weights: ir.Value,
-    weight_stride: ir.Value,
-    out: ir.Value,
-    out_stride: ir.Value,
-) -> None:
-    places = [
-        [e.address(out, e.times(out_stride, r), 4 * LANES * n) for n in range(num_vectors)]
-        for r in range(num_queries)
-    ]
-    totals = [[Variable(e, e.load_floats("f32", at)) for at in row] for row in places]
-    with e.loop(num_keys) as j:
-        value = e.address(values, e.builder.mul(j, value_stride))
-        _prefetch(e, e.address(value, ahead), form.item_bytes * LANES * num_vectors)
-        parts = form.load(e, num_vectors, value, e.address(scales, e.builder.mul(j, scale_stride)))
-        for r, row in enumerate(totals):
-            weight = e.splat_f32(e.address(weights, e.times(weight_stride, r), e.times(j, 4)))
-            for total, part in zip(row, parts, strict=True):
-                total.set(e.fma(part, weight, total.get()))
-    for row, row_places in zip(totals, places, strict=True):
-        for total, at in zip(row, row_places, strict=True):
-            e.store(total.get(), at)
