@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from slipstream.offload.placement import Placement
+from slipstream.offload.placement import VRAM_MARGIN_BYTES, Placement
 from slipstream.offload.step_times import PREFILL_TOKENS
 from slipstream.offload.table import aligned
 from slipstream.offload.units import format_bytes
@@ -68,6 +68,35 @@ class PlacementPlan:
             columns.append(["runner-up", *self.runner_up.cells(self.num_layers)])
         rows = list(zip(*columns, strict=True))
         return "\n".join([*aligned(rows), *self.why])
+
+    def compare(
+        self, *, prefill_tok_per_s: float, decode_tok_per_s: float, vram_bytes: int
+    ) -> list[str]:
+        """Lines of a table with the predicted figures beside those of a run.
+
+        vram_bytes : the most that tensors took; the margin is not among the predicted bytes here
+        """
+        chosen = self.chosen
+        planned_bytes = chosen.vram_bytes - VRAM_MARGIN_BYTES
+        speeds = (
+            ("prefill tok/s", PREFILL_TOKENS / chosen.prefill_s, prefill_tok_per_s),
+            ("decode tok/s", 1 / chosen.s_per_token, decode_tok_per_s),
+        )
+        return aligned(
+            [
+                ("", "predicted", "actual", "actual / predicted"),
+                *(
+                    (what, f"{planned:.1f}", f"{actual:.1f}", f"{actual / planned:.0%}")
+                    for what, planned, actual in speeds
+                ),
+                (
+                    "VRAM",
+                    format_bytes(planned_bytes),
+                    format_bytes(vram_bytes),
+                    f"{vram_bytes / planned_bytes:.0%}",
+                ),
+            ]
+        )
 
 
 def _which(placement: Placement) -> str:

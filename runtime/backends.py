@@ -73,5 +73,5 @@ def load_backend(name: str = "auto") -> Backend:
     reason = "asked for"
     if name == "auto":
         instructions = ops.chosen_instruction_set()
-        reason = f"kernels compiled for this CPU ({instructions}); this version has none for GPUs"
+        reason = f"kernels compiled for this CPU ({instructions})"
     return Backend(name=chosen, device=ops.DEVICE, ops=ops, reason=reason)

@@ -43,12 +43,16 @@ class Stats(SpeculationStats):
 
     reused_tokens : of the prompt, found in the KV cache
     steps         : forwards of the model, those over the prompt among them
+    link_bytes    : copied between the host and a GPU in those steps and while drafting
+    vram_bytes    : the most of a GPU's memory that tensors of this process have taken so far
     """
 
     prompt_tokens: int
     reused_tokens: int
     steps: int
     seed: int
+    link_bytes: int
+    vram_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +60,7 @@ class Completion:
     """A finished generation.
 
     token_ids : the generated tokens, without the end-of-turn token
-    stats     : prompt_tokens, reused_tokens, steps, seed and what became of drafts: see `Stats`
+    stats     : counts of tokens, steps, drafts and bytes: see `Stats`
     logprobs  : one for each token when asked for
     """
 

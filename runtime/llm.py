@@ -242,6 +242,7 @@ class LLM:
             load_s=self._loaded.load_s,
             in_pieces=in_pieces,
             speculator=speculator,
+            vram_bytes=self._loaded.vram_bytes,
         )
         self._loaded.engine.submit(generation)
         return TokenStream(generation, owner=self)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slipstream.offload.plan import Plan
-from slipstream.runtime.backends import load_backend
+from slipstream.runtime.backends import Backend, load_backend
 from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.draft_choice import DraftChoice, chosen_draft
@@ -19,6 +19,7 @@ from slipstream.runtime.loading_steps import Progress, check_vocabulary, prepare
 from slipstream.runtime.models import ModelConfig, empty_cache, load_model, read_model_config
 from slipstream.runtime.options import KV_DTYPES, Options
 from slipstream.runtime.planning import ModelRequest, Planned, overlaps, plan_for
+from slipstream.runtime.preset_planning import PresetPlan, plan_on
 from slipstream.runtime.speculation import Speculation
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
 from slipstream.runtime.vram_shortage import (
@@ -41,6 +42,12 @@ class Loaded:
     engine: Engine
     speculation: Speculation
     load_s: float
+    backends: frozenset[Backend]  # that compute the model or its draft
+
+    def vram_bytes(self) -> int:
+        """The most of a GPU's memory that tensors of this process have taken so far."""
+        devices = [each.ops for each in self.backends if not each.ops.IN_HOST_MEMORY]
+        return max((ops.peak_bytes() for ops in devices), default=0)
 
 
 def plan_model(
@@ -57,6 +64,15 @@ def plan_model(
     with ModelFile.open(resolve(model)) as file, chosen_draft(file, options) as draft:
         request = _request(file, options, draft, backend_name, draft_backend_name)
         return plan_for(request, progress=progress).plan
+
+
+def plan_model_on(model: str | Path, options: Options, machine_name: str) -> PresetPlan:
+    """What would be decided on the machine that is called so, see `machine_presets`.
+
+    Raises as `plan_model` does.
+    """
+    with ModelFile.open(resolve(model)) as file, chosen_draft(file, options) as draft:
+        return plan_on(_request(file, options, draft, "auto", None), machine_name)
 
 
 def load(
@@ -158,6 +174,7 @@ def _load_planned(
             overlap=overlaps(devices, planned.draft_backend, request.options.acceptance),
         ),
         load_s=time.perf_counter() - start,
+        backends=frozenset((*devices.backends, planned.draft_backend)),
     )
 
 

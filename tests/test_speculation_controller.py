@@ -122,6 +122,10 @@ class Hired(Oracle, CostlyDrafter):
         self._price_s = price_s
         self.asked = 0
 
+    @property
+    def link_bytes(self) -> int:
+        return 0
+
     def price_s(self, path: tuple[int, ...]) -> float:
         return self._price_s
 

@@ -6,7 +6,24 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from slipstream.offload.units import parse_bytes
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Bytes(click.ParamType[int]):
+    """A size such as 3GB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_bytes(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
 
 # Not imported from the catalogue, which takes 0.1 s: --help should not wait. Tests compare them.
 DEFAULT_MODEL = "smollm2-135m"
@@ -67,9 +84,28 @@ _LOAD_OPTIONS = (
         help="How --draft's guesses are accepted where tokens are sampled: match keeps a seed's "
         "text; rejection and spectr keep its distribution and accept more.",
     ),
+    click.option(
+        "--vram",
+        "vram_bytes",
+        type=Bytes(),
+        metavar="SIZE",
+        help="GPU memory to use at most, as 3GB; 0 is none. [default: what is free, if it pays]",
+    ),
+    click.option(
+        "--strict", is_flag=True, help="When GPU memory runs out, end instead of planning anew."
+    ),
 )
 
-_LOAD_NAMES = ("threads", "context", "kv", "draft", "speculate", "acceptance")
+_LOAD_NAMES = (
+    "threads",
+    "context",
+    "kv",
+    "draft",
+    "speculate",
+    "acceptance",
+    "vram_bytes",
+    "strict",
+)
 
 # name, type, help; the defaults in the texts are those of SamplingOptions.
 _SAMPLING_OPTIONS = (

@@ -5,6 +5,7 @@ from typing import Any
 
 from slipstream.offload.plan import Plan
 from slipstream.offload.table import aligned
+from slipstream.offload.units import format_bytes
 from slipstream.runtime.completion import Completion
 
 
@@ -34,8 +35,18 @@ def timing_lines(completion: Completion, plan: Plan) -> list[str]:
         rows.append(("drafts", drafted, f"accepted: {whose}; {tokens_a_step:.2f} tokens a step"))
     if "draft_note" in stats:
         rows.append(("draft", "", stats["draft_note"]))
+    if stats["link_bytes"]:
+        each = format_bytes(stats["link_bytes"] / max(1, stats["steps"]))
+        rows.append(("link", format_bytes(stats["link_bytes"]), f"{each} a step"))
     lines = aligned(rows)
-    if timings.decode_tokens:
+    if timings.decode_tokens and plan.placement is not None:
+        compared = plan.placement.compare(
+            prefill_tok_per_s=timings.prefill_tok_per_s,
+            decode_tok_per_s=timings.decode_tok_per_s,
+            vram_bytes=stats["vram_bytes"],
+        )
+        lines += ["", *compared]
+    elif timings.decode_tokens:
         held = stats["prompt_tokens"] + timings.decode_tokens // 2
         speed = timings.decode_tok_per_s
         lines += ["", *plan.compare(speed, context_tokens=held, tokens_a_step=tokens_a_step)]

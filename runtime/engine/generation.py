@@ -27,11 +27,13 @@ class Generation(Job):
         load_s: float,
         in_pieces: bool = True,
         speculator: Speculator | None = None,
+        vram_bytes: Callable[[], int] = int,
     ) -> None:
         """max_length counts the prompt too; the prompt must be shorter.
 
         in_pieces  : False when nobody reads before the end, so that no token wakes a thread
         speculator : None to decode one token a step
+        vram_bytes : tells what GPU memory was used; by default none
         """
         super().__init__(list(prompt), max_length)
         self.events: queue.SimpleQueue[Piece | Completion | BaseException] = queue.SimpleQueue()
@@ -47,6 +49,7 @@ class Generation(Job):
         self._load_s = load_s
         self._in_pieces = in_pieces
         self._speculator = speculator
+        self._vram_bytes = vram_bytes
         self._ended: FinishReason | None = None
         self._reused = 0
         self._steps = 0
@@ -179,6 +182,7 @@ class Generation(Job):
         first = self._first_token_s or now
         generated = self.tokens[self._num_prompt :]
         drafts: SpeculationStats = {} if self._speculator is None else self._speculator.stats()
+        draft_bytes = 0 if self._speculator is None else self._speculator.link_bytes
         return Completion(
             text="".join(self._text),
             token_ids=tuple(generated),
@@ -195,6 +199,8 @@ class Generation(Job):
                 "reused_tokens": self._reused,
                 "steps": self._steps,
                 "seed": self._sampler.seed,
+                "link_bytes": self.link_bytes + draft_bytes,
+                "vram_bytes": self._vram_bytes(),
                 **drafts,
             },
             logprobs=tuple(self._logprobs),

@@ -20,6 +20,7 @@ class Job(ABC):
                    the step's rows of this job, (rows, C) float32
     reuses_cache : whether a cached prefix may stand in for computing it
     slot, cached : set by the engine: KV cache slot, and how many tokens it holds
+    link_bytes   : kept by the engine: of its share in steps, copied between host and GPU
     """
 
     reuses_cache = True
@@ -33,6 +34,7 @@ class Job(ABC):
         self.cancelled = False
         self.finished = False
         self.hidden: np.ndarray | None = None
+        self.link_bytes = 0
 
     @property
     def num_pending(self) -> int:

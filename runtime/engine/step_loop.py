@@ -74,6 +74,7 @@ class StepLoop:
 
     def _forward(self, step: ScheduledStep) -> np.ndarray:
         """Logits of the step's wanted rows; idle sequences make room for its keys and values."""
+        link_bytes = self._runner.link_bytes
         with self._devices.computing(self._num_threads):
             while True:
                 start = time.perf_counter()
@@ -83,12 +84,15 @@ class StepLoop:
                 except CacheFullError:
                     if not self._prefixes.evict_one():
                         raise
-        seconds = time.perf_counter() - start
+        seconds, num_rows = time.perf_counter() - start, len(step.batch.tokens)
         if not step.tree:  # whose rows have no prompt's speed: logits of each are wanted
-            self._pace.observe(len(step.batch.tokens), seconds)
+            self._pace.observe(num_rows, seconds)
+        link_bytes = self._runner.link_bytes - link_bytes
+        for job, count, _ in step.jobs:
+            job.link_bytes += link_bytes * count // num_rows
         job, count, _ = step.jobs[0]
         if len(self._running) == 1 and count == 1:
-            job.took(len(step.batch.tokens), seconds)
+            job.took(num_rows, seconds)
         return logits
 
     def _advance(self, step: ScheduledStep, logits: np.ndarray) -> None:

@@ -70,6 +70,10 @@ class DraftAhead(CostlyDrafter):
         self._step_s: float | None = None
         self._failure: Exception | None = None
 
+    @property
+    def link_bytes(self) -> int:
+        return self._drafter.link_bytes
+
     def catch_up(
         self, text: Sequence[int], tokens_left: int, step_s: Callable[[int], float]
     ) -> bool:

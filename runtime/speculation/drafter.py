@@ -91,6 +91,11 @@ class CostlyDrafter(Drafter):
     def __init__(self) -> None:
         self.account = Account()
 
+    @property
+    @abstractmethod
+    def link_bytes(self) -> int:
+        """Copied so far between the host and the device that drafts."""
+
     @abstractmethod
     def price_s(self, path: tuple[int, ...]) -> float | None:
         """Seconds that `guesses` is expected to take; None where nothing is known yet."""

@@ -19,6 +19,10 @@ class FollowingDrafter(CostlyDrafter):
         self._sequence = sequence
         self._row_s = 0.0  # of catching up
 
+    @property
+    def link_bytes(self) -> int:
+        return self._sequence.link_bytes
+
     @abstractmethod
     def _lag(self, text: Sequence[int]) -> int | None:
         """Rows of a text that are not read yet; None where they can't be."""

@@ -25,6 +25,10 @@ class SampledDrafter(CostlyDrafter):
         self._sampler = sampler
         self._text: Sequence[int] = ()
 
+    @property
+    def link_bytes(self) -> int:
+        return self._model.link_bytes
+
     def begin(self, text: Sequence[int]) -> None:
         self._text = text
         self._model.begin(text)

@@ -46,6 +46,7 @@ class Speculator:
         self.num_drafted = self.num_accepted = self.num_verified = 0
         self.accepted_by_depth: list[int] = []  # drafts whose accepted path had d + 1 nodes or more
         self._accepted_by = Counter[str]()  # names of drafters
+        self._link_bytes = 0 if self._costly is None else self._costly.link_bytes  # before
 
     def draft(self, text: Sequence[int], max_nodes: int) -> DraftTree:
         """The tree to verify in the next step; empty when none is worth its time.
@@ -116,6 +117,11 @@ class Speculator:
         """As `Drafter.observe_hidden`."""
         for drafter in self._drafters:
             drafter.observe_hidden(text, start, hidden)
+
+    @property
+    def link_bytes(self) -> int:
+        """Copied since between the host and the device of a draft, for whichever request."""
+        return 0 if self._costly is None else self._costly.link_bytes - self._link_bytes
 
     def stats(self) -> SpeculationStats:
         """For `Completion.stats`."""

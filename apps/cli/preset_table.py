@@ -1,0 +1,52 @@
+"""The plan for an imagined machine, as lines for people."""
+
+from slipstream.offload.placement import Placement
+from slipstream.offload.simulator import RankedPlacement
+from slipstream.offload.table import aligned
+from slipstream.offload.units import format_bytes
+from slipstream.runtime.preset_planning import PresetPlan
+
+
+def preset_lines(made: PresetPlan) -> list[str]:
+    """Where everything lies, the usual request simulated, and when streaming weights would pay."""
+    return [
+        f"With room for {made.context:,} tokens:",
+        *str(made.placement).splitlines(),
+        "",
+        f"A request of {made.request.prompt_tokens} tokens with an answer of "
+        f"{made.request.answer_tokens}, simulated:",
+        *aligned([_HEADER, *(_row(each, made) for each in made.ranked)]),
+        "",
+        _crossover_line(made),
+    ]
+
+
+_HEADER = ("", "prompt", "answer", "CPU busy", "GPU busy", "link bytes a token")
+
+
+def _row(each: RankedPlacement, made: PresetPlan) -> tuple[str, ...]:
+    simulated, busy = each.simulated, each.simulated.busy_shares
+    return (
+        _name(each.placement, made),
+        f"{simulated.prefill_s:.2f} s",
+        f"{1 / simulated.s_per_token:.1f} tok/s",
+        f"{busy['cpu']:.0%}",
+        f"{busy['gpu']:.0%}",
+        format_bytes(simulated.link_bytes_per_token),
+    )
+
+
+def _name(placement: Placement, made: PresetPlan) -> str:
+    if placement == made.placement.placement:
+        return "plan"
+    runner_up = made.placement.runner_up
+    if runner_up is not None and placement == runner_up.placement:
+        return "runner-up"
+    return "CPU alone, no draft"
+
+
+def _crossover_line(made: PresetPlan) -> str:
+    tokens = made.crossover_tokens
+    if tokens is None:
+        return "Streaming weights to the GPU pays for no prompt."
+    return f"Streaming weights to the GPU pays for prompts from {tokens:,} tokens on."

@@ -1,0 +1,82 @@
+"""How a model would run on a machine that is not this one."""
+
+from dataclasses import dataclass
+
+from slipstream.offload.device_costs import MachineCosts
+from slipstream.offload.errors import PlanMemoryError, PlanOptionError
+from slipstream.offload.machine_presets import machine_preset
+from slipstream.offload.model_parts import ModelParts
+from slipstream.offload.placement import Placement
+from slipstream.offload.placement_options import PlacementOptions
+from slipstream.offload.placement_plan import PlacementPlan
+from slipstream.offload.placement_planner import plan_placement
+from slipstream.offload.simulator import (
+    RankedPlacement,
+    Request,
+    rank,
+    streaming_crossover_tokens,
+)
+from slipstream.runtime.errors import MemoryBudgetError, OptionError
+from slipstream.runtime.options import DEFAULT_KV
+from slipstream.runtime.planning import ModelRequest, model_parts
+
+USUAL_CONTEXT = 4096  # tokens, where none is asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresetPlan:
+    """A plan for a machine that is only imagined, and the usual request on it, simulated.
+
+    ranked           : the placement taken, the runner-up and the CPU alone, the fastest first
+    crossover_tokens : of a prompt, from which on the GPU would read it faster with streamed
+                       weights; None where it never would
+    """
+
+    placement: PlacementPlan
+    context: int
+    request: Request
+    ranked: tuple[RankedPlacement, ...]
+    crossover_tokens: int | None
+
+
+def plan_on(request: ModelRequest, machine_name: str) -> PresetPlan:
+    """The plan for the machine that is called so.
+
+    Raises OptionError for a name or options that can't be, MemoryBudgetError when nothing fits.
+    """
+    try:
+        machine = machine_preset(machine_name)
+        return _plan_on(request, machine)
+    except PlanOptionError as error:
+        raise OptionError(str(error)) from error
+    except PlanMemoryError as error:
+        raise MemoryBudgetError(str(error)) from error
+
+
+def _plan_on(request: ModelRequest, machine: MachineCosts) -> PresetPlan:
+    asked = request.options
+    parts, draft = model_parts(request, DEFAULT_KV if asked.kv == "auto" else asked.kv)
+    context = asked.context or min(USUAL_CONTEXT, parts.trained_context)
+    options = PlacementOptions(context=context, vram_bytes=asked.vram_bytes)
+    made = plan_placement(parts, draft, machine, options)
+    expected = Request.expected(options)
+    return PresetPlan(
+        placement=made,
+        context=context,
+        request=expected,
+        ranked=tuple(rank(_alternatives(made), parts, draft, machine, expected)),
+        crossover_tokens=_crossover(parts, machine, made),
+    )
+
+
+def _alternatives(made: PlacementPlan) -> list[Placement]:
+    """The placement taken, the runner-up, and everything on the CPU without a draft."""
+    others = [] if made.runner_up is None else [made.runner_up.placement]
+    placements = [made.placement, *others, Placement.window(made.num_layers)]
+    return list(dict.fromkeys(placements))
+
+
+def _crossover(parts: ModelParts, machine: MachineCosts, made: PlacementPlan) -> int | None:
+    if machine.gpu is None:
+        return None
+    return streaming_crossover_tokens(parts, machine, made.placement)
