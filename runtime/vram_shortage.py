@@ -2,13 +2,14 @@
 
 import logging
 
+from slipstream.offload.placement import VRAM_MARGIN_BYTES
 from slipstream.offload.units import format_bytes
 from slipstream.runtime.errors import MemoryBudgetError
 from slipstream.runtime.planning import ModelRequest, Planned, plan_for
 
 log = logging.getLogger(__name__)
 
-_NEXT_SHARE = 0.8  # of the VRAM that was not there
+_NEXT_SHARE = 0.8  # of what did not fit beside the margin
 
 
 class VramShortageError(Exception):
@@ -54,7 +55,7 @@ def smaller_plan(request: ModelRequest, planned: Planned, shortage: str) -> Plan
             f"{shortage}. Close what uses the rest, ask for less with vram_bytes, or leave out "
             "strict."
         )
-    less_bytes = int(_NEXT_SHARE * taken_bytes)
+    less_bytes = VRAM_MARGIN_BYTES + int(_NEXT_SHARE * (taken_bytes - VRAM_MARGIN_BYTES))
     log.warning(
         "The GPU's memory ran out while %s were to be used; planning with %s. (%s)",
         format_bytes(taken_bytes),

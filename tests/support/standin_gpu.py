@@ -1,0 +1,103 @@
+"""A GPU for tests: the strict device, with memory that can run out and costs that make it pay."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from slipstream.cpu_kernels import compiled
+from slipstream.offload.device_costs import MachineCosts, NominalDeviceCosts, NominalLinkCosts
+from slipstream.offload.placement import VRAM_MARGIN_BYTES
+from slipstream.runtime import planning
+from slipstream.runtime.gpu import Gpu
+from slipstream.runtime.options import Options
+from support.strict_device import strict_backend
+
+MB = 10**6
+
+
+class DeviceMemoryError(Exception):
+    """The stand-in has no memory left."""
+
+
+class StandinGpu:
+    """A device beside the host, and what was taken of its memory.
+
+    told_bytes : free, as it says before loading; plans leave their margin of it
+    true_bytes : that there really are
+    used_bytes : of weights, pages and buffers since the last loading began
+    """
+
+    def __init__(self, told_bytes: int, true_bytes: int | None = None) -> None:
+        self.told_bytes = told_bytes
+        self.true_bytes = told_bytes if true_bytes is None else true_bytes
+        self.used_bytes = 0
+        self.limits: list[int] = []
+        self.backend = strict_backend("device", compiled, on_device=True)
+        ops = self.backend.ops
+        ops.DeviceMemoryError = DeviceMemoryError
+        ops.free_bytes = lambda: self.true_bytes - self.used_bytes if self.limits else told_bytes
+        ops.limit_bytes = self._begin
+        ops.peak_bytes = lambda: self.used_bytes
+        ops.pack_weight = self._counted(ops.pack_weight, lambda weight: weight.num_bytes)
+        ops.empty = self._counted(ops.empty, lambda array: array.nbytes)
+        ops.KVPages = self._pages_type(ops.KVPages)
+
+    def found(self, options: Options, *_: Any) -> Gpu:
+        """In the place of `runtime.gpu.find_gpu`: it has measured costs, and is fast."""
+        if options.vram_bytes == 0:
+            raise planning.NoGpuError("vram_bytes is 0")
+        return Gpu(
+            name="Stand-in",
+            backend=self.backend,
+            costs=MachineCosts(
+                cpu=NominalDeviceCosts(
+                    read_gb_per_s=1, multiply_adds_per_s=1e9, layer_overhead_s=1e-4
+                ),
+                gpu=NominalDeviceCosts(
+                    read_gb_per_s=100, multiply_adds_per_s=1e12, layer_overhead_s=0
+                ),
+                link=NominalLinkCosts(gb_per_s=100, latency_s=0),
+                ram_bytes=10**10,
+                vram_bytes=self.told_bytes,
+            ),
+        )
+
+    def _begin(self, num_bytes: int) -> None:
+        self.limits.append(num_bytes)
+        self.used_bytes = 0
+
+    def _take(self, num_bytes: int) -> None:
+        self.used_bytes += num_bytes
+        if self.used_bytes > self.true_bytes:
+            raise DeviceMemoryError("out of memory")
+
+    def _counted(self, make: Callable[..., Any], size: Callable[[Any], int]) -> Callable[..., Any]:
+        def made(*given: Any, **named: Any) -> Any:
+            result = make(*given, **named)
+            self._take(size(result))
+            return result
+
+        return made
+
+    def _pages_type(self, pages: type) -> type:
+        gpu = self
+
+        class CountedPages(pages):
+            @classmethod
+            def empty(cls, **sizes: Any) -> Any:
+                made = super().empty(**sizes)
+                gpu._take(sum(array.nbytes for array in (made.keys, made.values)))
+                return made
+
+        return CountedPages
+
+
+def use(gpu: StandinGpu, patch: pytest.MonkeyPatch) -> None:
+    """Models are planned onto it while the patch lasts."""
+    patch.setattr(planning, "find_gpu", gpu.found)
+
+
+def room(num_bytes: int) -> int:
+    """VRAM that leaves so much beside the margin."""
+    return VRAM_MARGIN_BYTES + num_bytes

@@ -1,0 +1,118 @@
+"""`LLM` with a GPU beside the CPU: same answers, within the VRAM, and what it says of it."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slipstream.cpu_kernels import QuantType
+from slipstream.offload.placement import VRAM_MARGIN_BYTES
+from slipstream.runtime.errors import MemoryBudgetError, OptionError
+from slipstream.runtime.llm import LLM
+from support.standin_gpu import MB, StandinGpu, room, use
+from support.tiny_gguf import ARCHITECTURES, write_tiny_model
+
+pytestmark = pytest.mark.usefixtures("never_hangs", "roomy")
+
+PROMPT = list(range(5, 25))
+GREEDY = {"temperature": 0, "max_tokens": 12}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("gpu") / "tiny.gguf"
+    write_tiny_model(path, architecture="qwen2", quant_type=QuantType.Q4_K)
+    return path
+
+
+@pytest.fixture(scope="module")
+def on_cpu(path: Path) -> Iterator[LLM]:
+    with LLM(path, vram_bytes=0) as llm:
+        yield llm
+
+
+def test_without_a_gpu_the_plan_says_why(on_cpu: LLM) -> None:
+    assert on_cpu.plan.placement is None
+    assert any("GPU" in line and "vram_bytes is 0" in line for line in on_cpu.plan.lines())
+    stats = on_cpu.generate(PROMPT, **GREEDY).stats
+    assert stats["link_bytes"] == stats["vram_bytes"] == 0
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_any_budget_has_the_bits_of_the_cpu_and_is_kept(
+    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tiny.gguf"
+    write_tiny_model(path, architecture=architecture, quant_type=QuantType.Q4_K)
+    with LLM(path, vram_bytes=0, context=256) as llm:
+        want, answer = llm.logits(PROMPT), llm.generate(PROMPT, **GREEDY)
+    gpu = StandinGpu(room(1000 * MB))
+    use(gpu, monkeypatch)
+    limit, placements, num_parts = None, set(), 2
+    while num_parts > 1:  # less VRAM each time
+        with LLM(path, vram_bytes=limit, context=256) as llm:
+            assert llm.plan.placement is not None
+            chosen = llm.plan.placement.chosen
+            assert limit is None or chosen.vram_bytes <= limit
+            np.testing.assert_array_equal(llm.logits(PROMPT), want)
+            made = llm.generate(PROMPT, **GREEDY)
+            assert made.token_ids == answer.token_ids
+            assert made.stats["link_bytes"] > 0
+            assert 0 < made.stats["vram_bytes"] <= chosen.vram_bytes - VRAM_MARGIN_BYTES
+        placements.add(chosen.placement)
+        num_parts = chosen.placement.num_gpu_layers + chosen.placement.head_on_gpu
+        limit = chosen.vram_bytes - 1
+    assert len(placements) >= 3
+
+
+def test_the_answer_of_a_draft_on_the_gpu(
+    path: Path, on_cpu: LLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = StandinGpu(room(1000 * MB))
+    use(gpu, monkeypatch)
+    want = on_cpu.generate(PROMPT, **GREEDY)
+    with LLM(path, draft=path, context=256) as llm:
+        assert llm.plan.placement is not None
+        assert llm.generate(PROMPT, **GREEDY).token_ids == want.token_ids
+
+
+def test_when_memory_runs_out_a_smaller_plan_is_made_aloud(
+    path: Path,
+    on_cpu: LLM,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with monkeypatch.context() as patch:
+        use(gpu := StandinGpu(room(1000 * MB)), patch)
+        with LLM(path, context=256) as llm:
+            llm.generate(PROMPT, **GREEDY)
+    short = StandinGpu(room(1000 * MB), true_bytes=int(0.6 * gpu.used_bytes))
+    use(short, monkeypatch)
+    with caplog.at_level(logging.WARNING), LLM(path, context=256) as llm:
+        assert llm.generate(PROMPT, **GREEDY).token_ids == (
+            on_cpu.generate(PROMPT, **GREEDY).token_ids
+        )
+    assert "The GPU's memory ran out while" in caplog.text
+    assert short.limits == sorted(short.limits, reverse=True)
+    assert len(short.limits) > 1
+    with pytest.raises(MemoryBudgetError, match=r"ran out while .* leave out strict"):
+        LLM(path, context=256, strict=True)
+
+
+def test_a_budget_that_is_good_for_nothing_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(StandinGpu(room(1000 * MB)), monkeypatch)
+    with pytest.raises(OptionError, match="vram_bytes: The GPU stays empty: its smallest use"):
+        LLM(path, vram_bytes=10 * MB)
+
+
+def test_a_full_gpu_is_left_alone_where_it_was_not_asked_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(StandinGpu(10 * MB), monkeypatch)
+    with LLM(path, context=256) as llm:
+        assert llm.plan.placement is None
+        assert any("The GPU stays empty" in line for line in llm.plan.lines())
