@@ -9,6 +9,7 @@ cross the link where the device changes. So this is the dynamic program of the k
 the bucket only says which sets compete.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,13 +51,16 @@ class _Sets:
         )
 
 
-def layer_sets(layer_bytes: list[int], costs: LayerCosts, limit_bytes: int) -> BoolArray:
-    """Sets of layers (N, L) that take at most `limit_bytes`, the empty one among them.
+def layer_sets(layer_bytes: list[int], costs: LayerCosts, rooms_bytes: Sequence[int]) -> BoolArray:
+    """Sets of layers (N, L) that fit in the largest of some rooms, the empty one among them.
 
     All of them for up to 8 layers. For more, of the sets whose sizes lie in one of 128 equal
     intervals, and whose last layers lie on the same device, the cheapest by each measure, and the
-    largest, which leaves least elsewhere.
+    largest, which leaves least elsewhere. Intervals also end where a room does, so that what fits
+    in it does not have to compete with what just does not.
     """
+    limit_bytes = max(rooms_bytes)
+    edges = np.union1d(np.linspace(0, max(limit_bytes, 0), BUCKETS + 1), rooms_bytes)
     num_measures, num_layers = costs.on_cpu.shape
     sets = _Sets(
         members=np.zeros((1, num_layers), dtype=np.bool_),
@@ -67,7 +71,7 @@ def layer_sets(layer_bytes: list[int], costs: LayerCosts, limit_bytes: int) -> B
     for layer_id in range(num_layers):
         sets = _with_layer(sets, layer_id, layer_bytes[layer_id], costs, limit_bytes)
         if len(sets) > MOST_SETS:
-            sets = sets[_worth_keeping(sets, limit_bytes)]
+            sets = sets[_worth_keeping(sets, edges)]
     return sets.members
 
 
@@ -91,10 +95,9 @@ def _with_layer(
     )
 
 
-def _worth_keeping(sets: _Sets, limit_bytes: int) -> IntArray:
+def _worth_keeping(sets: _Sets, edges: FloatArray) -> IntArray:
     """Indices of the cheapest by each measure, and of the largest, in each bucket and device."""
-    bucket_bytes = limit_bytes // BUCKETS + 1
-    group_of_set = sets.num_bytes // bucket_bytes * 2 + sets.ends_on_gpu
+    group_of_set = np.searchsorted(edges, sets.num_bytes) * 2 + sets.ends_on_gpu
     order = np.lexsort((sets.num_bytes, group_of_set))  # of equally cheap ones the smaller is kept
     group_of_set = group_of_set[order]
     starts = np.flatnonzero(np.diff(group_of_set, prepend=-1))

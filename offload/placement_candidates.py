@@ -63,7 +63,11 @@ class PlacementTask:
         has_draft = self.draft is not None
         costs = layer_costs(self.parts, cpu, gpu, link, self.options, has_draft=has_draft)
         room_bytes = self.vram_limit_bytes - VRAM_MARGIN_BYTES - self.parts.workspace_bytes
-        return layer_sets(self.parts.layer_bytes(self.options.context), costs, room_bytes)
+        rooms_bytes = [room_bytes, room_bytes - self.parts.head_bytes]
+        if self.draft is not None:
+            draft_bytes = self.draft.whole_bytes(self.options.context)
+            rooms_bytes += [each - draft_bytes for each in rooms_bytes]
+        return layer_sets(self.parts.layer_bytes(self.options.context), costs, rooms_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

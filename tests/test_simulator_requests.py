@@ -231,7 +231,7 @@ def test_the_cache_grows_where_it_is_not_said_what_it_holds() -> None:
     machine = machine_preset("cpu-only")
     made = simulate_request(parts, None, machine, Placement.window(1), request)
     layers = [event for event in made.timeline.events if event.what == "target, layer 0"]
-    held = [512, 700, 700, 701, 702]
+    held = [0, 512, 700, 701, 702]
     rows = [512, 188, 1, 1, 1]
     for event, num_rows, tokens in zip(layers, rows, held, strict=True):
         seconds = machine.cpu.layer_seconds(layer, num_rows, tokens)

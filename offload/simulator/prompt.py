@@ -16,10 +16,10 @@ class Prompt:
     held_tokens: int | None = None  # taken to be in the cache all the time; None for those that are
 
     def chunks(self) -> Iterator[tuple[int, int]]:
-        """Of each chunk its rows, and the tokens that the cache holds with it."""
+        """Of each chunk its rows, and the tokens that the cache holds before it."""
         for first in range(0, self.tokens, self.chunk_tokens):
             rows = min(self.chunk_tokens, self.tokens - first)
-            yield rows, first + rows if self.held_tokens is None else self.held_tokens
+            yield rows, first if self.held_tokens is None else self.held_tokens
 
 
 def add_chunk(

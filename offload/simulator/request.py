@@ -94,18 +94,7 @@ def simulate_request(
     overlaps = request.overlaps and placement.draft_goes_on
     prefill_ends = _add_prefill(works, target, drafter, request, overlaps)
     first_decode_work = len(works.works)
-    if drafter is None:
-        num_tokens: float = request.answer_tokens
-        add_plain_steps(works, target, request.answer_tokens, request.held_at, prefill_ends)
-    else:
-        drafting = Drafting(
-            depth=request.draft_depth,
-            tokens_a_round=tokens_a_round(request.draft_acceptance, request.draft_depth),
-            overlaps=overlaps,
-        )
-        num_rounds = ceil(request.answer_tokens / drafting.tokens_a_round)
-        num_tokens = num_rounds * drafting.tokens_a_round
-        add_rounds(works, target, drafter, drafting, num_rounds, request.held_at, prefill_ends)
+    num_tokens = _add_answer(works, target, drafter, request, overlaps, prefill_ends)
     timeline = Timeline.of(works.works)
     prefill_s = timeline.end_of(prefill_ends)
     s_per_token = (timeline.end_s - prefill_s) / num_tokens
@@ -148,3 +137,25 @@ def _add_prefill(
     if overlaps:
         return (*add_prefill(works, target, prompt), *add_prefill(works, drafter, prompt))
     return add_prefill_in_turns(works, target, drafter, prompt)
+
+
+def _add_answer(
+    works: WorkList,
+    target: PlacedParts,
+    drafter: PlacedParts | None,
+    request: Request,
+    overlaps: bool,
+    after: tuple[int, ...],
+) -> float:
+    """Adds the steps that write the answer; the tokens that are expected of them."""
+    if drafter is None:
+        add_plain_steps(works, target, request.answer_tokens, request.held_at, after)
+        return request.answer_tokens
+    drafting = Drafting(
+        depth=request.draft_depth,
+        tokens_a_round=tokens_a_round(request.draft_acceptance, request.draft_depth),
+        overlaps=overlaps,
+    )
+    num_rounds = ceil(request.answer_tokens / drafting.tokens_a_round)
+    add_rounds(works, target, drafter, drafting, num_rounds, request.held_at, after)
+    return num_rounds * drafting.tokens_a_round
