@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 import triton
 
-from slipstream.cpu_kernels.panel_format import BLOCK_COLUMNS, PANEL_FORMATS
+from slipstream.cpu_kernels.panel_format import BLOCK_COLUMNS, PANEL_FORMATS, PanelFormat
 from slipstream.gpu_kernels.code_tables import code_table
 from slipstream.gpu_kernels.device import multiplies_int8
 from slipstream.gpu_kernels.kernels import matmul as kernels
@@ -121,7 +121,7 @@ def _multiply_planes(
         ACCUMULATE=target.accumulate,
         BLOCK_M=shape.block_m,
         BLOCK_N=shape.block_n,
-        UNROLL=_unroll(columns // BLOCK_COLUMNS, shape.unroll * form.sub_block // BLOCK_COLUMNS),
+        UNROLL=_unroll(columns, form, shape),
         SPLIT=shape.split,
         IN_INT8=multiplies_int8(),
         num_warps=shape.num_warps,
@@ -157,6 +157,8 @@ def _multiply_floats(
     )
 
 
-def _unroll(num_blocks: int, most: int) -> int:
-    """A divisor of the number of blocks, 1 to 8: the loop takes whole turns, in segments too."""
+def _unroll(columns: int, form: PanelFormat, shape: LaunchShape) -> int:
+    """Blocks in a turn of the loop: a divisor of all of them, and so of those of a segment."""
+    most = max(1, shape.unroll * form.sub_block // BLOCK_COLUMNS)
+    num_blocks = columns // BLOCK_COLUMNS
     return next(count for count in (8, 4, 2, 1) if count <= most and num_blocks % count == 0)
