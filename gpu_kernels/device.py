@@ -5,7 +5,8 @@ from functools import cache
 import torch
 import triton
 
-OLDEST_CAPABILITY = (7, 5)  # Turing: the first whose matrix units multiply int8
+OLDEST_CAPABILITY = (7, 5)  # Turing
+_INT8_CAPABILITY = (8, 0)  # Ampere: the first whose matrix units Triton uses for int8
 
 
 class NoDeviceError(ImportError):
@@ -34,6 +35,19 @@ def compute_device() -> torch.device:
             f"kernels need {_version(OLDEST_CAPABILITY)} or later"
         )
     return torch.device("cuda", torch.cuda.current_device())
+
+
+@cache
+def multiplies_int8() -> bool:
+    """Whether Triton multiplies int8 here.
+
+    For Turing it multiplies floats alone, and without matrix units; in its interpreter it does.
+    """
+    device = compute_device()
+    if device.type == "cpu":
+        return True
+    major, minor = torch.cuda.get_device_capability(device)
+    return (major, minor) >= _INT8_CAPABILITY
 
 
 def _version(capability: tuple[int, int]) -> str:

@@ -1,9 +1,10 @@
 """Compiles every GPU kernel, as the ops launch it, for a GPU that need not be here.
 
-    python -m support.compile_gpu_kernels 75
+    python -m support.compile_gpu_kernels 75 [attention] [matmul] [others]
 
-Ops run on tensors in host memory; what they launch is compiled for the target and not run. Prints
-a JSON list of {kernel, registers, stack_bytes, shared_bytes, uses_int8_matrix_units}.
+The ops that are named, or all, run on tensors in host memory; what they launch is compiled for the
+target and not run. Prints a JSON list of {kernel, registers, stack_bytes, shared_bytes,
+uses_int8_matrix_units, uses_float16_matrix_units}.
 """
 
 import json
@@ -28,38 +29,56 @@ from support.random_blocks import random_rows
 
 TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 FEW, MANY = 3, 70  # rows of a step
+DTYPES = ("float16", "int8")  # of keys and values
+HEAD_SIZES = (64, 128, 256)
+GROUPS = (1, 3, 4, 6)  # query heads that share one of keys and values
 
 
-def import_gpu_kernels() -> ModuleType:
-    """The package, as if a GPU were here; its tensors in host memory, its kernels compiled."""
+def import_gpu_kernels(capability: int) -> ModuleType:
+    """The package, as if such a GPU were here; its tensors in host memory, its kernels compiled."""
     with (
         mock.patch.object(torch.version, "cuda", "0"),
         mock.patch.multiple(
             torch.cuda,
             is_available=lambda: True,
-            get_device_capability=lambda: (9, 0),
+            get_device_capability=lambda device=None: divmod(capability, 10),
             current_device=lambda: 0,
         ),
     ):
         from slipstream import gpu_kernels
+        from slipstream.gpu_kernels.device import multiplies_int8
+
+        multiplies_int8()  # is remembered
     gpu_kernels.compute_device.cache_clear()
     triton.knobs.runtime.interpret = True  # for the device alone: kernels are decorated already
     assert gpu_kernels.compute_device().type == "cpu"
     return gpu_kernels
 
 
-def run_ops(ops: ModuleType) -> None:
-    """Every op, in the variants that are compiled apart."""
+def matmul(ops: ModuleType) -> None:
     for quant_type in QuantType:
         multiply(ops, quant_type)
+
+
+def others(ops: ModuleType) -> None:
     x, norm = torch.zeros(FEW, 512), RmsNorm(weight=torch.zeros(512), eps=1e-6)
     for accumulate in (False, True):
         ops.rms_norm(x, norm, accumulate=accumulate, out=torch.zeros_like(x))
     ids, out = torch.zeros((FEW, 8), dtype=torch.int32), torch.zeros(FEW, 8)
     ops.top_k(torch.zeros(FEW, 50_000), 8, ids=ids, out=out)
-    for dtype in ("float16", "int8"):
-        for head_size in (64, 128, 256):
-            attend(ops, dtype, head_size)
+    for dtype in DTYPES:
+        for head_size in HEAD_SIZES:
+            rotate(ops, dtype, head_size)
+
+
+def attention(ops: ModuleType) -> None:
+    for dtype in DTYPES:
+        for head_size in HEAD_SIZES:
+            for group in GROUPS:
+                attend(ops, dtype, head_size, group)
+
+
+OPS = {"matmul": matmul, "attention": attention, "others": others}  # in the variants they compile
 
 
 def multiply(ops: ModuleType, quant_type: QuantType) -> None:
@@ -74,22 +93,30 @@ def multiply(ops: ModuleType, quant_type: QuantType) -> None:
         ops.matmul(gated, weight, activation="gelu", out=out)
 
 
-def attend(ops: ModuleType, dtype: str, head_size: int) -> None:
-    pages = ops.KVPages.empty(
+def empty_pages(ops: ModuleType, dtype: str, head_size: int) -> Any:
+    return ops.KVPages.empty(
         num_pages=32, num_heads=2, head_size=head_size, page_size=64, dtype=dtype
     )
+
+
+def rotate(ops: ModuleType, dtype: str, head_size: int) -> None:
+    pages, places = empty_pages(ops, dtype, head_size), torch.zeros(FEW, dtype=torch.int32)
     norm = RmsNorm(weight=torch.zeros(head_size), eps=1e-6)
-    for rows, table in ((FEW, 4), (FEW, 32), (MANY, 32)):
-        heads, places = torch.zeros(rows, 12, head_size), torch.zeros(rows, dtype=torch.int32)
-        qkv, angles = torch.zeros(rows, 16 * head_size), torch.zeros(rows, head_size // 2)
-        for interleaved, each in ((False, None), (True, None), (False, norm)):
-            ops.rotate_and_store(
-                qkv, angles, angles, places, places, interleaved=interleaved, query_norm=each,
-                key_norm=each, pages=pages, out=heads
-            )  # fmt: skip
+    qkv, angles = torch.zeros(FEW, 16 * head_size), torch.zeros(FEW, head_size // 2)
+    for interleaved, each in ((False, None), (True, None), (False, norm)):
+        ops.rotate_and_store(
+            qkv, angles, angles, places, places, interleaved=interleaved, query_norm=each,
+            key_norm=each, pages=pages, out=torch.zeros(FEW, 12, head_size)
+        )  # fmt: skip
+
+
+def attend(ops: ModuleType, dtype: str, head_size: int, group: int) -> None:
+    pages = empty_pages(ops, dtype, head_size)
+    for rows in (FEW, MANY):
+        heads, places = torch.zeros(rows, 2 * group, head_size), torch.zeros(rows).int()
         visibility = SimpleNamespace(
             sequences=places,
-            page_tables=torch.zeros((1, table), dtype=torch.int32),
+            page_tables=torch.zeros((1, 32), dtype=torch.int32),
             past=torch.zeros(1, dtype=torch.int32),
             first_key=places,
             mask=torch.zeros((rows, rows), dtype=torch.bool),
@@ -98,8 +125,8 @@ def attend(ops: ModuleType, dtype: str, head_size: int) -> None:
         ops.attention(heads, pages, visibility, scale=1.0, out=torch.empty_like(heads))
 
 
-def compiled_for(capability: int) -> list[Any]:
-    """All kernels that the ops launch, compiled for this compute capability, times ten."""
+def compiled_for(capability: int, names: list[str]) -> list[Any]:
+    """All kernels that these ops launch, compiled for this compute capability, times ten."""
     target = GPUTarget("cuda", capability, 32)
     driver.set_active(
         SimpleNamespace(
@@ -115,9 +142,10 @@ def compiled_for(capability: int) -> list[Any]:
         kernel = run(self, *given, grid=grid, warmup=True, **named)
         kernels[kernel.hash] = kernel
 
-    ops = import_gpu_kernels()
+    ops = import_gpu_kernels(capability)
     with mock.patch.object(JITFunction, "run", compile_only):
-        run_ops(ops)
+        for name in names:
+            OPS[name](ops)
     return list(kernels.values())
 
 
@@ -135,8 +163,10 @@ def figures(kernel: Any) -> dict[str, Any]:
         "stack_bytes": usage["STACK"],
         "shared_bytes": kernel.metadata.shared,
         "uses_int8_matrix_units": bool(re.search(r"mma\S*\.s8", kernel.asm["ptx"])),
+        "uses_float16_matrix_units": bool(re.search(r"mma\S*\.f16", kernel.asm["ptx"])),
     }
 
 
 if __name__ == "__main__":
-    print(json.dumps([figures(each) for each in compiled_for(int(sys.argv[1]))]))
+    kernels = compiled_for(int(sys.argv[1]), sys.argv[2:] or list(OPS))
+    print(json.dumps([figures(each) for each in kernels]))
