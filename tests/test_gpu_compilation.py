@@ -40,16 +40,17 @@ def compiled(capability: int, *ops: str) -> list[dict[str, Any]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_attention_fits_in_registers_and_uses_matrix_units(capability: int) -> None:
-    """Triton uses no matrix units on Turing; there the shared memory is what two programs have."""
+    """Triton uses no matrix units on Turing, which has the least shared memory too."""
     kernels = compiled(capability, "attention")
     assert {each["kernel"] for each in kernels} == {"attend", "join_parts", "pack_queries"}
     assert [each for each in kernels if each["stack_bytes"]] == []
-    room = 49_152 if capability == TURING else ROOM[capability] // 2
+    room = 49_152 if capability == TURING else ROOM[capability]
     assert [each for each in kernels if each["shared_bytes"] > room] == []
     attending = [each for each in kernels if each["kernel"] == "attend"]
     has_units = capability != TURING
     assert all(each["uses_float16_matrix_units"] == has_units for each in attending)
-    assert any(each["uses_int8_matrix_units"] for each in attending) == has_units
+    in_int8 = [each for each in attending if each["uses_int8_matrix_units"]]
+    assert len(in_int8) == (len(attending) // 2 if has_units else 0)  # the keys of half of them
 
 
 @pytest.mark.slow
@@ -63,4 +64,4 @@ def test_other_kernels_compile(capability: int) -> None:
     assert [each for each in kernels if each["stack_bytes"]] == []
     assert [each for each in kernels if each["shared_bytes"] > ROOM[capability]] == []
     products = [each for each in kernels if each["kernel"] == "multiply_planes"]
-    assert all(each["uses_int8_matrix_units"] for each in products)
+    assert all(each["uses_int8_matrix_units"] == (capability != TURING) for each in products)
