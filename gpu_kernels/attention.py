@@ -8,6 +8,7 @@ import triton
 
 from slipstream.cpu_kernels import Visibility
 from slipstream.cpu_kernels.errors import expect_multiple
+from slipstream.gpu_kernels.device import multiplies_int8
 from slipstream.gpu_kernels.kernels import attention as kernels
 from slipstream.gpu_kernels.kernels.join_parts import join_parts
 from slipstream.gpu_kernels.kernels.pack_queries import pack_queries
@@ -17,7 +18,7 @@ from slipstream.gpu_kernels.tensors import expect_tensor
 
 _FEW_ROWS = 16  # of a step whose keys are shared out to programs, parts of them to each
 _KEYS_A_PART = 128
-_LEAST_KEYS, _MOST_KEYS = 16, 32  # of one page that a program takes at a time
+_LEAST_KEYS = 16  # of one page that a program takes at a time
 
 
 def attention(
@@ -103,7 +104,7 @@ def _attend(
 ) -> None:
     num_rows, num_heads, block_d = packed.high.shape
     group = num_heads // pages.num_heads
-    block_q, num_warps = _tile(num_rows, block_d)
+    block_q, block_keys, num_warps = _tile(num_rows, block_d)
     grid = (triton.cdiv(num_rows * group, block_q), pages.num_heads, num_parts)
     kernels.attend[grid](
         packed.high,
@@ -130,22 +131,25 @@ def _attend(
         HEAD_SIZE=pages.head_size,
         PAGE_SIZE=pages.page_size,
         INT8=pages.quantised,
+        IN_INT8=multiplies_int8(),
         GROUP=group,
         KEYS_A_PART=0 if highest is None else _KEYS_A_PART,
         BLOCK_Q=block_q,
         BLOCK_D=block_d,
-        BLOCK_KEYS=math.gcd(_MOST_KEYS, pages.page_size),
+        BLOCK_KEYS=math.gcd(block_keys, pages.page_size),
         num_warps=num_warps,
         num_stages=1,  # its buffers are shared memory for more programs
         **EXACT,
     )
 
 
-def _tile(num_rows: int, block_d: int) -> tuple[int, int]:
-    """Queries that one program holds, and its warps: as many as fit in registers."""
+def _tile(num_rows: int, block_d: int) -> tuple[int, int, int]:
+    """Queries and keys that a program holds, and its warps; as many as fit in registers."""
+    if not multiplies_int8():  # nor has it other matrix units that Triton uses
+        return 8 if num_rows <= _FEW_ROWS or block_d > 128 else 16, 16, 8
     if num_rows <= _FEW_ROWS:
-        return 16, 4 if block_d <= 128 else 8
-    return 32, 4 if block_d <= 64 else 8
+        return 16, 32, 4 if block_d <= 128 else 8
+    return 32, 32, 4 if block_d <= 64 else 8
 
 
 def _check(q: torch.Tensor, pages: KVPages, visibility: Visibility, out: torch.Tensor) -> int:

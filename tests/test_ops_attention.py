@@ -78,6 +78,23 @@ class Case:
             visibility=one_row(len(seen), size),
         )
 
+    def only_sequence(self, s: int) -> "Case":
+        """The rows of sequence s alone."""
+        v = self.visibility
+        rows = v.sequences == s
+        return replace(
+            self,
+            q=self.q[rows],
+            visibility=Visibility(
+                sequences=np.zeros(rows.sum(), np.int32),
+                page_tables=v.page_tables[s : s + 1],
+                past=v.past[s : s + 1],
+                first_key=v.first_key[rows],
+                mask=v.mask[rows],
+                num_new=v.num_new[s : s + 1],
+            ),
+        )
+
 
 def unreadable_like(pages: KVPages, num_pages: int) -> KVPages:
     return unreadable_pages(
@@ -224,9 +241,12 @@ def test_agrees_with_the_reference(
 def test_a_row_has_the_bits_of_the_linear_row(
     backend: str, dtype: str, heads: tuple[int, int, int], page_size: int
 ) -> None:
-    """Unseen keys, other rows, other sequences and where the pages lie change nothing."""
+    """Unseen keys, other rows, other sequences and where the pages lie change nothing.
+
+    On a GPU no more than the order of a sum: matrix units add neighbouring keys in one step.
+    """
     ops = load_ops_for_pages(backend, dtype)
-    for hiding in (False, True):
+    for hiding in few_if_interpreted(backend, (False, True), (True,)):
         case = make_case(
             heads=heads,
             sequences=SEQUENCES["many"],
@@ -236,18 +256,42 @@ def test_a_row_has_the_bits_of_the_linear_row(
         )
         whole = case.run(ops.attention)
         for row in range(len(whole)):
-            np.testing.assert_array_equal(case.linear(row).run(ops.attention)[0], whole[row])
+            got = case.linear(row).run(ops.attention)[0]
+            if backend == "triton":
+                assert_close(got, whole[row], LIMITS["attention"], f"row {row}")
+            else:
+                np.testing.assert_array_equal(got, whole[row])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("backend", OTHER_BACKENDS)
-def test_a_prompt_has_the_bits_of_its_tokens_one_by_one(backend: str, dtype: str) -> None:
+def test_other_rows_change_no_bit(backend: str, dtype: str) -> None:
+    """Neither other sequences nor other queries of the same one."""
+    ops = load_ops_for_pages(backend, dtype)
+    case = make_case(
+        heads=(6, 2, 64), sequences=((140, 4), (5, 3), (200, 2)), dtype=dtype, hiding=True
+    )
+    whole = case.run(ops.attention)
+    for s in range(3):
+        got = case.only_sequence(s).run(ops.attention)
+        np.testing.assert_array_equal(got, whole[case.visibility.sequences == s])
+    others = replace(case, q=-3 * case.q)
+    others.q[2] = case.q[2]
+    np.testing.assert_array_equal(others.run(ops.attention)[2], whole[2])
+
+
+@pytest.mark.parametrize("num_rows", [13, 45])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("backend", OTHER_BACKENDS)
+def test_a_prompt_has_the_bits_of_its_tokens_one_by_one(
+    backend: str, dtype: str, num_rows: int
+) -> None:
     """Also where later rows of the step are stored already and must not be seen."""
     ops = load_ops_for_pages(backend, dtype)
-    case = make_case(heads=(4, 2, 64), sequences=((20, 45),), dtype=dtype, linear=True)
+    case = make_case(heads=(4, 2, 64), sequences=((120, num_rows),), dtype=dtype, linear=True)
     whole = case.run(ops.attention)
     v = case.visibility
-    for row in range(45):
+    for row in few_if_interpreted(backend, range(num_rows), range(0, num_rows, 4)):
         alone = replace(
             case,
             q=case.q[row : row + 1].copy(),
@@ -261,7 +305,7 @@ def test_a_prompt_has_the_bits_of_its_tokens_one_by_one(backend: str, dtype: str
             ),
         )
         got = alone.run(ops.attention)[0]
-        if backend == "triton":  # a step of many rows sums in another order
+        if backend == "triton" and num_rows > 16:  # which sums in another order
             assert_close(got, whole[row], LIMITS["attention"])
         else:
             np.testing.assert_array_equal(got, whole[row])

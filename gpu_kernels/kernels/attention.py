@@ -45,6 +45,7 @@ def attend(
     HEAD_SIZE: tl.constexpr,
     PAGE_SIZE: tl.constexpr,
     INT8: tl.constexpr,
+    IN_INT8: tl.constexpr,
     GROUP: tl.constexpr,
     KEYS_A_PART: tl.constexpr,
     BLOCK_Q: tl.constexpr,
@@ -54,6 +55,7 @@ def attend(
     """Program (t, h, p): queries t BLOCK_Q .. of those that read key/value head h, rows first.
 
     high, low, query_scales : see `pack_queries`
+    INT8        : the pages hold int8; IN_INT8: which is also multiplied as int8
     KEYS_A_PART : 0, and `out` (M, H, D) is what the rows gather from all their keys; else program p
                   takes keys p KEYS_A_PART .. only, and leaves the sum of weighted values in `out`
                   (M, H, P, D), the largest score in `highest` and the sum of weights in `totals`
@@ -92,7 +94,7 @@ def attend(
             if INT8:
                 scores = scores_of_int8(
                     high, query_scales, place, in_use, keys, key_scales, page, offset,
-                    HEAD_SIZE, PAGE_SIZE, BLOCK_Q, BLOCK_D, BLOCK_KEYS
+                    HEAD_SIZE, PAGE_SIZE, BLOCK_Q, BLOCK_D, BLOCK_KEYS, IN_INT8
                 )  # fmt: skip
             else:
                 scores = scores_of_float16(

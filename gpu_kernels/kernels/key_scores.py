@@ -8,6 +8,7 @@ is a query's among all rows and heads.
 import triton
 import triton.language as tl
 
+_SIGNS = tl.constexpr(-0x7F7F7F80)  # the upper bit of each byte: int8 + 128 becomes int8
 _CHUNK = tl.constexpr(64)  # dimensions that are held at a time
 
 
@@ -59,10 +60,12 @@ def scores_of_int8(
     BLOCK_Q: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_KEYS: tl.constexpr,
+    IN_INT8: tl.constexpr,
 ):
     """Scores (BLOCK_Q, BLOCK_KEYS) float32, summed over blocks of 32 dimensions in their order.
 
-    Sums of 32 products are exact integers.
+    Sums of 32 products are exact integers, also where the products are of float16 instead, with
+    sums in float32: without IN_INT8, for Turing.
     """
     k, word, shifts = tl.arange(0, 32), tl.arange(0, 8), tl.arange(0, 4) * 8
     key_id = tl.arange(0, BLOCK_KEYS)
@@ -72,14 +75,17 @@ def scores_of_int8(
     for block in range(HEAD_SIZE // 32):
         at = (block * 8 + word)[None, :] * PAGE_SIZE + key_id[:, None]
         words = tl.load(keys + at)
-        key = ((words ^ -2139062144)[:, :, None] >> shifts[None, None, :]).to(tl.int8)
+        key = ((words ^ _SIGNS)[:, :, None] >> shifts[None, None, :]).to(tl.int8)
         key = tl.trans(tl.reshape(key, (BLOCK_KEYS, 32)))
         query = tl.load(
             quants + place[:, None] * BLOCK_D + (block * 32 + k)[None, :],
             mask=in_use[:, None],
             other=0,
         )
-        products = tl.dot(query, key, out_dtype=tl.int32).to(tl.float32)
+        if IN_INT8:
+            products = tl.dot(query, key, out_dtype=tl.int32).to(tl.float32)
+        else:
+            products = tl.dot(query.to(tl.float16), key.to(tl.float16))
         key_scale = tl.load(key_scales + block * PAGE_SIZE + key_id)
         scale = tl.load(scales + place * (BLOCK_D // 32) + block, mask=in_use, other=0.0)
         total += products * (scale[:, None] * key_scale.to(tl.float32)[None, :])

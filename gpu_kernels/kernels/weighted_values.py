@@ -55,7 +55,7 @@ def weighted_int8_values(
     """As `weighted_float16_values` for int8, with float16 scales of 32 dimensions.
 
     int8 times a scale has 19 bits: two float16 halves hold it exactly, once the largest scale of
-    the block is brought near 1 by a power of two, unless a scale is 2**-22 of that.
+    the block is brought near 1 by a power of two, unless a scale is below 2**-21 of it.
     """
     key_id, block, k = tl.arange(0, BLOCK_KEYS), tl.arange(0, BLOCK_D // 32), tl.arange(0, 32)
     scales += place * (HEAD_SIZE // 32)

@@ -1,9 +1,10 @@
 """Compiles every GPU kernel, as the ops launch it, for a GPU that need not be here.
 
-    python -m support.compile_gpu_kernels 75
+    python -m support.compile_gpu_kernels 75 [attention] [matmul] [others]
 
-Ops run on tensors in host memory; what they launch is compiled for the target and not run. Prints
-a JSON list of {kernel, constants, registers, stack_bytes, shared_bytes, uses_int8_matrix_units}.
+The ops that are named, or all, run on tensors in host memory; what they launch is compiled for the
+target and not run. Prints a JSON list of {kernel, constants, registers, stack_bytes, shared_bytes,
+uses_int8_matrix_units, uses_float16_matrix_units}.
 """
 
 import json
@@ -28,6 +29,9 @@ from support.random_blocks import random_rows
 
 TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 FEW, MANY = 3, 70  # rows of a step
+DTYPES = ("float16", "int8")  # of keys and values
+HEAD_SIZES = (64, 128, 256)
+GROUPS = (1, 3, 4, 6)  # query heads that share one of keys and values
 
 
 def import_gpu_kernels(capability: int) -> ModuleType:
@@ -51,20 +55,32 @@ def import_gpu_kernels(capability: int) -> ModuleType:
     return gpu_kernels
 
 
-def run_ops(ops: ModuleType) -> None:
-    """Every op, in the variants that are compiled apart."""
+def matmul(ops: ModuleType) -> None:
     for quant_type in QuantType:
         multiply(ops, quant_type)
     for quant_type in (QuantType.Q4_K, QuantType.Q6_K, QuantType.F16):
         multiply_in_every_shape(ops, quant_type)
+
+
+def others(ops: ModuleType) -> None:
     x, norm = torch.zeros(FEW, 512), RmsNorm(weight=torch.zeros(512), eps=1e-6)
     for accumulate in (False, True):
         ops.rms_norm(x, norm, accumulate=accumulate, out=torch.zeros_like(x))
     ids, out = torch.zeros((FEW, 8), dtype=torch.int32), torch.zeros(FEW, 8)
     ops.top_k(torch.zeros(FEW, 50_000), 8, ids=ids, out=out)
-    for dtype in ("float16", "int8"):
-        for head_size in (64, 128, 256):
-            attend(ops, dtype, head_size)
+    for dtype in DTYPES:
+        for head_size in HEAD_SIZES:
+            rotate(ops, dtype, head_size)
+
+
+def attention(ops: ModuleType) -> None:
+    for dtype in DTYPES:
+        for head_size in HEAD_SIZES:
+            for group in GROUPS:
+                attend(ops, dtype, head_size, group)
+
+
+OPS = {"matmul": matmul, "attention": attention, "others": others}  # in the variants they compile
 
 
 def multiply(ops: ModuleType, quant_type: QuantType) -> None:
@@ -94,22 +110,30 @@ def multiply_in_every_shape(ops: ModuleType, quant_type: QuantType) -> None:
             multiply_part(packed, weight.parts[0], 512, target, shape)
 
 
-def attend(ops: ModuleType, dtype: str, head_size: int) -> None:
-    pages = ops.KVPages.empty(
+def empty_pages(ops: ModuleType, dtype: str, head_size: int) -> Any:
+    return ops.KVPages.empty(
         num_pages=32, num_heads=2, head_size=head_size, page_size=64, dtype=dtype
     )
+
+
+def rotate(ops: ModuleType, dtype: str, head_size: int) -> None:
+    pages, places = empty_pages(ops, dtype, head_size), torch.zeros(FEW, dtype=torch.int32)
     norm = RmsNorm(weight=torch.zeros(head_size), eps=1e-6)
-    for rows, table in ((FEW, 4), (FEW, 32), (MANY, 32)):
-        heads, places = torch.zeros(rows, 12, head_size), torch.zeros(rows, dtype=torch.int32)
-        qkv, angles = torch.zeros(rows, 16 * head_size), torch.zeros(rows, head_size // 2)
-        for interleaved, each in ((False, None), (True, None), (False, norm)):
-            ops.rotate_and_store(
-                qkv, angles, angles, places, places, interleaved=interleaved, query_norm=each,
-                key_norm=each, pages=pages, out=heads
-            )  # fmt: skip
+    qkv, angles = torch.zeros(FEW, 16 * head_size), torch.zeros(FEW, head_size // 2)
+    for interleaved, each in ((False, None), (True, None), (False, norm)):
+        ops.rotate_and_store(
+            qkv, angles, angles, places, places, interleaved=interleaved, query_norm=each,
+            key_norm=each, pages=pages, out=torch.zeros(FEW, 12, head_size)
+        )  # fmt: skip
+
+
+def attend(ops: ModuleType, dtype: str, head_size: int, group: int) -> None:
+    pages = empty_pages(ops, dtype, head_size)
+    for rows in (FEW, MANY):
+        heads, places = torch.zeros(rows, 2 * group, head_size), torch.zeros(rows).int()
         visibility = SimpleNamespace(
             sequences=places,
-            page_tables=torch.zeros((1, table), dtype=torch.int32),
+            page_tables=torch.zeros((1, 32), dtype=torch.int32),
             past=torch.zeros(1, dtype=torch.int32),
             first_key=places,
             mask=torch.zeros((rows, rows), dtype=torch.bool),
@@ -118,8 +142,8 @@ def attend(ops: ModuleType, dtype: str, head_size: int) -> None:
         ops.attention(heads, pages, visibility, scale=1.0, out=torch.empty_like(heads))
 
 
-def compiled_for(capability: int) -> list[dict[str, Any]]:
-    """Figures of all kernels that the ops launch, for this compute capability, times ten."""
+def compiled_for(capability: int, names: list[str]) -> list[dict[str, Any]]:
+    """Figures of all kernels that these ops launch, for this compute capability, times ten."""
     target = GPUTarget("cuda", capability, 32)
     driver.set_active(
         SimpleNamespace(
@@ -138,7 +162,8 @@ def compiled_for(capability: int) -> list[dict[str, Any]]:
 
     ops = import_gpu_kernels(capability)
     with mock.patch.object(JITFunction, "run", compile_only):
-        run_ops(ops)
+        for name in names:
+            OPS[name](ops)
     return list(kernels.values())
 
 
@@ -157,8 +182,9 @@ def figures(kernel: Any, named: dict[str, Any]) -> dict[str, Any]:
         "stack_bytes": usage["STACK"],
         "shared_bytes": kernel.metadata.shared,
         "uses_int8_matrix_units": bool(re.search(r"mma\S*\.s8", kernel.asm["ptx"])),
+        "uses_float16_matrix_units": bool(re.search(r"mma\S*\.f16", kernel.asm["ptx"])),
     }
 
 
 if __name__ == "__main__":
-    print(json.dumps(compiled_for(int(sys.argv[1]))))
+    print(json.dumps(compiled_for(int(sys.argv[1]), sys.argv[2:] or list(OPS))))
