@@ -41,7 +41,7 @@ def plan_for(
     machine = probe()
     threads = options.threads or default_threads(machine)
     machine = replace(machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine))
-    kv = _choose_kv(config, options)
+    kv = _choose_kv(file, config, options)
     footprint = _footprint(file, config, backend, KV_DTYPES[str(kv.value)])
     speculation = draft.decisions
     if draft.file is not None and draft.config is not None:
@@ -103,13 +103,19 @@ def _trained_footprint(draft: "DraftFile", target: ModelFile, backend: Backend) 
     )
 
 
-def _choose_kv(config: ModelConfig, options: Options) -> Decision:
+def _choose_kv(file: ModelFile, config: ModelConfig, options: Options) -> Decision:
     if options.kv == "auto":
         return Decision(what="kv", value=DEFAULT_KV, why="the default; q8_0 takes half the memory")
     if KV_DTYPES[options.kv] != "float16" and config.head_size % KV_BLOCK_DIMENSIONS:
         raise OptionError(
             f"kv: {options.kv} needs heads of a multiple of {KV_BLOCK_DIMENSIONS} dimensions, "
             f"{config.name} has {config.head_size}; use f16"
+        )
+    if KV_DTYPES[options.kv] == "int4" and "blk.0.attn_k.bias" in file.tensors:
+        # They are up to 20 times what keys differ by: with Qwen2.5 1.5B the text is noise.
+        raise OptionError(
+            f"kv: {options.kv} can't hold the keys of {config.name}, to which the model adds large "
+            "biases; use q8_0"
         )
     return Decision(what="kv", value=options.kv, why="asked for")
 
