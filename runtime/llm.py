@@ -53,8 +53,8 @@ class LLM:
         context   : tokens that prompt and answer may have together; None takes what the model was
                     trained for, if it fits in memory
         kv        : how keys and values are stored: "f16"; "q8_0" for half the memory, and faster
-                    in long contexts; "q4_0" for about a quarter, which is less accurate; "auto" is
-                    f16
+                    in long contexts; "q4_0" for about a quarter, which is less accurate and
+                    refused for models with biases on keys; "auto" is f16
         speculate : what guesses at tokens that a step then verifies together: "off", or some of
                     "ngram" (how the text went on before), "recycling" (what the model found likely
                     before), "model" and "dovetail" (see draft) joined by +; "auto" is all that

@@ -78,7 +78,7 @@ def _planned(request: ModelRequest, vram_bytes: int | None, progress: Progress |
     machine = probe()
     threads = request.options.threads or default_threads(machine)
     machine = replace(machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine))
-    kv = _choose_kv(request.config, request.options)
+    kv = _choose_kv(request.file, request.config, request.options)
     parts, draft_parts = model_parts(request, str(kv.value))
     types = (*parts.quant_types, *(draft_parts.quant_types if draft_parts else ()))
     in_ram = _InRam(request, machine, kv)
@@ -219,5 +219,11 @@ def _choose_kv(config: ModelConfig, options: Options) -> Decision:
         raise OptionError(
             f"kv: {options.kv} needs heads of a multiple of {KV_BLOCK_DIMENSIONS} dimensions, "
             f"{config.name} has {config.head_size}; use f16"
+        )
+    if KV_DTYPES[options.kv] == "int4" and "blk.0.attn_k.bias" in file.tensors:
+        # They are up to 20 times what keys differ by: with Qwen2.5 1.5B the text is noise.
+        raise OptionError(
+            f"kv: {options.kv} can't hold the keys of {config.name}, to which the model adds large "
+            "biases; use q8_0"
         )
     return Decision(what="kv", value=options.kv, why="asked for")

@@ -160,6 +160,13 @@ def test_heads_that_are_not_whole_blocks_of_the_kv_cache(tmp_path: Path, kv: str
         LLM(path, kv=kv)
 
 
+def test_keys_with_biases_are_not_stored_in_4_bits(tmp_path: Path) -> None:
+    path = tmp_path / "biases.gguf"
+    write_tiny_model(path, architecture="qwen2", quant_type=QuantType.Q8_0)
+    with pytest.raises(OptionError, match=r"q4_0 can't hold the keys of .* use q8_0"):
+        LLM(path, kv="q4_0")
+
+
 def test_options_become_plain_numbers() -> None:
     assert type(Options(threads=np.int64(2)).threads) is int
 

@@ -13,6 +13,11 @@ from slipstream.runtime.llm import LLM
 from support.roomy_machine import ROOMY, roomy_machine
 from support.tiny_gguf import ARCHITECTURES, write_tiny_model
 
+KINDS = [
+    *((architecture, kv) for architecture in ARCHITECTURES for kv in ("f16", "q8_0")),
+    ("llama", "q4_0"),
+]
+
 # Run in fresh interpreters: in this one other tests have loaded kernels of their own. The first may
 # have to compile, the second finds everything compiled.
 PROGRAM = """
@@ -29,8 +34,7 @@ with LLM(sys.argv[1], kv=sys.argv[2]) as llm:
 """
 
 
-@pytest.mark.parametrize("kv", ["f16", "q8_0", "q4_0"])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("architecture", "kv"), KINDS)
 def test_loading_loads_every_kernel_and_no_compiler(
     tmp_path: Path, architecture: str, kv: str
 ) -> None:
