@@ -212,7 +212,7 @@ def _overlap(devices: Devices, draft: Backend, options: Options) -> Decision:
     return Decision(what="overlap", value=OFF, why=why)
 
 
-def _choose_kv(config: ModelConfig, options: Options) -> Decision:
+def _choose_kv(file: ModelFile, config: ModelConfig, options: Options) -> Decision:
     if options.kv == "auto":
         return Decision(what="kv", value=DEFAULT_KV, why="the default; q8_0 takes half the memory")
     if KV_DTYPES[options.kv] != "float16" and config.head_size % KV_BLOCK_DIMENSIONS:
