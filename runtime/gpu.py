@@ -12,6 +12,9 @@ from slipstream.runtime.backends import Backend, load_backend
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.options import Options
 
+# Until the kernels have passed their tests on a real GPU, nobody gets one unasked.
+NOT_ASKED_FOR = "not asked for with vram_bytes, and these kernels are new"
+
 
 class NoGpuError(Exception):
     """No GPU is used; the message says why, as a clause."""
@@ -39,10 +42,12 @@ def find_gpu(
     """The GPU of this machine, whose costs are measured where they are not known.
 
     quant_types : of the matrices that will be planned
-    Raises NoGpuError where there is none and `options` ask for none, OptionError where they do.
+    Raises NoGpuError where `options` ask for none, OptionError where they do and there is none.
     """
     if options.vram_bytes == 0:
         raise NoGpuError("vram_bytes is 0")
+    if options.vram_bytes is None and machine.gpus:
+        raise NoGpuError(NOT_ASKED_FOR)
     if (problem := gpu_problem(machine)) is not None:
         raise _refusal(options, problem)
     profile = measured_profile(threads, machine=machine, quant_types=quant_types, progress=progress)

@@ -67,8 +67,8 @@ class LLM:
                     drafts, so a seed has one text; "rejection" and "spectr" let the draft model
                     draw too and accept more of it, with the same distribution of texts
         seed      : of every request that names none; None draws a new one for each
-        vram_bytes: of a GPU's memory to use at most, and then a GPU has to be there; 0 leaves it
-                    alone; None uses what is free, where kernels can run and the plan says it pays
+        vram_bytes: of a GPU's memory to use at most, and then a GPU has to be there; None and 0
+                    leave it alone
         strict    : when the GPU has less free memory than planned, raise MemoryBudgetError; else a
                     smaller plan is made, and a warning logged
         Raises CatalogueError when a model is not on this machine, CheckpointError when its file is

@@ -35,7 +35,7 @@ class Options:
     speculate: str = "auto"
     draft: str | None = None
     acceptance: str = MATCH
-    vram_bytes: int | None = None  # at most; 0 leaves the GPU alone
+    vram_bytes: int | None = None  # at most; None and 0 leave the GPU alone
     strict: bool = False  # a plan that can't be carried out is an error
     seed: int | None = None
 
@@ -54,6 +54,11 @@ class Options:
             )
         self._check_drafters()
         self._check_acceptance()
+        if self.vram_bytes and KV_DTYPES.get(self.kv) == "int4":
+            raise OptionError(
+                f"kv: a GPU's share of the cache can't be {self.kv}; use f16 or q8_0, or leave out "
+                "vram_bytes"
+            )
         if not isinstance(self.strict, bool):
             raise OptionError(f"strict must be True or False, got {self.strict!r}")
 

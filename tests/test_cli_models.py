@@ -153,11 +153,13 @@ def test_doctor_reports_folders_that_can_not_be_written(tmp_path):
     assert f"0 in {blocked}/models; it can't be written: Not a directory" in outcome.out
 
 
-def test_doctor_says_that_gpus_are_not_used():
+def test_doctor_says_whether_gpus_are_used():
     gpu = {"name": "Some GPU", "vram_total_bytes": 4_000_000_000}
-    (row,) = doctor_command.gpu_rows([gpu])
-    assert row == ("GPU", "Some GPU, 4 GB; this version computes on the CPU only")
-    assert "none found" in doctor_command.gpu_rows([])[0][1]
+    (row,) = doctor_command.gpu_rows([gpu], "too old")
+    assert row == ("GPU", "Some GPU, 4 GB; not used: too old")
+    (row,) = doctor_command.gpu_rows([gpu], None)
+    assert row == ("GPU", "Some GPU, 4 GB; used where asked for (--vram)")
+    assert doctor_command.gpu_rows([], "no GPU was found") == [("GPU", "none found")]
 
 
 def test_tokenize_shows_ids_and_pieces(capsys, tiny):

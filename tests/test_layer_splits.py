@@ -1,6 +1,7 @@
 """A model whose layers are shared out to devices gives the logits that it gives on one."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 
 from slipstream.cpu_kernels import QuantType, compiled
 from slipstream.runtime.backends import Backend, load_backend
+from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.checkpoint import ModelFile
+from slipstream.runtime.errors import CatalogueError
 from slipstream.runtime.kv_cache import KVCache
 from slipstream.runtime.models import (
     ARCHITECTURES,
@@ -19,6 +22,8 @@ from slipstream.runtime.models import (
     read_model_config,
 )
 from slipstream.runtime.step_batch import StepBatch
+from support.interpreted_models import gpu_backend
+from support.op_tolerances import spread_error
 from support.strict_device import strict_backend
 from support.tiny_gguf import write_tiny_model
 
@@ -33,8 +38,13 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-def all_logits(path: Path, devices: Devices, kv: str = "float16") -> Iterator[np.ndarray]:
-    """Logits of a prompt in two chunks, of trees of drafts, and of tokens after their paths."""
+def all_logits(
+    path: Path, devices: Devices, kv: str = "float16", *, repeated: bool = True
+) -> Iterator[np.ndarray]:
+    """Logits of a prompt in two chunks, of trees of drafts, and of tokens after their paths.
+
+    repeated : have steps of one shape more than once
+    """
     with ModelFile.open(path) as file:
         config = read_model_config(file)
         compiled.prepare({each.quant_type for each in file.tensors.values()})
@@ -60,6 +70,8 @@ def all_logits(path: Path, devices: Devices, kv: str = "float16") -> Iterator[np
     yield run(linear(PROMPT[:6], [5]))
     yield run(linear(PROMPT[6:], [0, 2]))  # rows that lie apart
     yield run(StepBatch.tree(slot, cache.length(slot), [9, 3, 4, 5], [-1, 0, 0, 2]), [0, 2, 3])
+    if not repeated:
+        return
     for token in (1, 2, 3):  # from the second on, the step of the first runs again
         yield run(linear([token], [0]))
         yield runner.hidden()
@@ -91,3 +103,50 @@ def test_any_split_over_two_devices_has_the_bits_of_one(path: Path, kv: str) -> 
     for devices in splits(num_layers_of(path), host, device, seed=1):
         for got, want in zip(all_logits(path, devices, kv), whole, strict=True):
             np.testing.assert_array_equal(got, want)
+
+
+# A product rounds its rows to int8 on both devices, but float32 rounding before that may bring a
+# number to the other side: one quant, as much as the CPU's logits differ from exact ones.
+LIMITS = {QuantType.F16: 1e-3, QuantType.Q8_0: 0.04}
+
+
+@pytest.fixture
+def silent() -> Iterator[None]:
+    """NumPy, in which the interpreter computes, warns of what memory holds that no row sees."""
+    with np.errstate(all="ignore"):
+        yield
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("silent")
+@pytest.mark.parametrize("quant_type", LIMITS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_any_split_with_the_gpu_has_the_logits_of_the_cpu(
+    architecture: str, quant_type: QuantType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All on the GPU, and a random split."""
+    path, cpu, gpu = tmp_path / "tiny.gguf", load_backend("numba"), gpu_backend(monkeypatch)
+    write_tiny_model(path, architecture=architecture, quant_type=quant_type)
+    whole = list(all_logits(path, cpu, repeated=False))
+    seed = list(ARCHITECTURES).index(architecture)
+    for devices in islice(splits(num_layers_of(path), cpu, gpu, seed), 2):
+        for got, want in zip(all_logits(path, devices, repeated=False), whole, strict=True):
+            assert spread_error(got, want) < LIMITS[quant_type]
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("silent")
+@pytest.mark.model
+@pytest.mark.slow
+def test_splits_of_a_real_model_have_the_logits_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SmolLM2: all on the GPU, and a random split."""
+    cpu, gpu = load_backend("numba"), gpu_backend(monkeypatch)
+    try:
+        path = resolve("smollm2-135m")
+    except CatalogueError as error:
+        pytest.skip(str(error))
+    whole = list(all_logits(path, cpu, repeated=False))
+    for devices in islice(splits(num_layers_of(path), cpu, gpu, seed=3), 2):
+        for got, want in zip(all_logits(path, devices, repeated=False), whole, strict=True):
+            assert spread_error(got, want) < LIMITS[QuantType.Q8_0]
+            assert (got.argmax(axis=1) == want.argmax(axis=1)).all()

@@ -16,6 +16,7 @@ from slipstream import LLM
 from slipstream.cpu_kernels import QuantType
 from slipstream.runtime.options import Options
 from support.exact_forward import exact_logits
+from support.op_tolerances import spread_error
 from support.parity import agreement, llama_cpp_logits
 from support.tiny_gguf import ARCHITECTURES, tiny_shape, write_tiny_model
 
@@ -49,11 +50,6 @@ def case_id(case: dict[str, Any]) -> str:
 
 
 each_case = pytest.mark.parametrize("case", CASES, ids=case_id)
-
-
-def spread_error(got: np.ndarray, want: np.ndarray) -> float:
-    """Root-mean-square of got - want over the standard deviation of want."""
-    return float(np.sqrt(np.mean((got - want) ** 2)) / want.std())
 
 
 def largest_error(got: np.ndarray, want: np.ndarray) -> float:

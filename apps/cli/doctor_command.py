@@ -34,7 +34,7 @@ def doctor_command(measure: bool, as_json: bool) -> None:
         return
     rows = [
         *machine_rows(diagnosis["machine"]),
-        *gpu_rows(diagnosis["machine"]["gpus"]),
+        *gpu_rows(diagnosis["machine"]["gpus"], found.gpu_problem),
         profile_row(diagnosis["profile"]),
         kernels_row(diagnosis["kernels"]),
         models_row(diagnosis["models"]),
@@ -64,13 +64,15 @@ def machine_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def gpu_rows(gpus: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def gpu_rows(gpus: list[dict[str, Any]], problem: str | None) -> list[tuple[str, str]]:
+    """A row for each GPU; `problem` is why no kernels can run there, None where they can."""
+    use = "used where asked for (--vram)" if problem is None else f"not used: {problem}"
     rows = []
     for gpu in gpus:
         memory = gpu["vram_total_bytes"]
         size = f", {format_bytes(memory)}" if memory is not None else ""
-        rows.append(("GPU", f"{gpu['name']}{size}; this version computes on the CPU only"))
-    return rows or [("GPU", "none found; this version computes on the CPU only")]
+        rows.append(("GPU", f"{gpu['name']}{size}; {use}"))
+    return rows or [("GPU", "none found")]
 
 
 def profile_row(profile: dict[str, Any]) -> tuple[str, str]:

@@ -89,7 +89,7 @@ _LOAD_OPTIONS = (
         "vram_bytes",
         type=Bytes(),
         metavar="SIZE",
-        help="GPU memory to use at most, as 3GB; 0 is none. [default: what is free, if it pays]",
+        help="GPU memory to use at most, as 3GB. [default: none]",
     ),
     click.option(
         "--strict", is_flag=True, help="When GPU memory runs out, end instead of planning anew."

@@ -85,3 +85,8 @@ def _integers(array: np.ndarray, bits: int) -> np.ndarray:
     """The unsigned numbers of `bits` bits in an array, in some order."""
     stored = array.view(np.uint8).astype(int)
     return stored if bits == 8 else np.stack([stored & 15, stored >> 4])
+
+
+def spread_error(got: np.ndarray, want: np.ndarray) -> float:
+    """Root-mean-square of got - want over the standard deviation of want."""
+    return float(np.sqrt(np.mean((got - want) ** 2)) / want.std())
