@@ -20,14 +20,20 @@ def free_bytes() -> int:
 
 
 def limit_bytes(num_bytes: int) -> None:
-    """Have allocations fail with DeviceMemoryError that would take more than this in all."""
-    if compute_device().type == "cuda":
-        _, total = torch.cuda.mem_get_info(compute_device())
-        torch.cuda.set_per_process_memory_fraction(min(1.0, num_bytes / total))
+    """Have allocations fail with DeviceMemoryError that would take more than this beside what is.
+
+    `peak_bytes` counts from now on.
+    """
+    if compute_device().type != "cuda":
+        return
+    _, total = torch.cuda.mem_get_info(compute_device())
+    allowed = torch.cuda.memory_allocated() + num_bytes
+    torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total))
+    torch.cuda.reset_peak_memory_stats()
 
 
 def peak_bytes() -> int:
-    """The most bytes of tensors that this process has had on the device at a time."""
+    """The most bytes of tensors on the device at a time, since `limit_bytes` was last called."""
     if compute_device().type != "cuda":
         return 0
     return int(torch.cuda.max_memory_allocated())

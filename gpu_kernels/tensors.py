@@ -48,9 +48,12 @@ def to_host(tensor: torch.Tensor, *, out: np.ndarray | None = None) -> np.ndarra
 
 
 def synchronize() -> None:
-    """Wait until the device has done all that it was given."""
+    """Wait until the device has done what it was given to run in turn, as all ops are.
+
+    Not for the whole device: another thread may be capturing, which that would end.
+    """
     if compute_device().type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.current_stream().synchronize()
 
 
 def expect_tensor(name: str, got: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:

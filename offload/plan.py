@@ -124,15 +124,17 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """The plan with its derived figures, ready for JSON."""
+        speeds = [
+            {"context_tokens": tokens, "tok_per_s": self.predicted_decode_tok_per_s(tokens)}
+            for tokens in (0, self._long_context_tokens)
+            if self.placement is None  # which has predictions of its own
+        ]
         return {
             **asdict(self),
             "kv_tokens": self.kv_tokens,
             "kv_bytes": self.kv_bytes,
             "needed_bytes": self.needed_bytes,
-            "predicted_decode": [
-                {"context_tokens": tokens, "tok_per_s": self.predicted_decode_tok_per_s(tokens)}
-                for tokens in (0, self._long_context_tokens)
-            ],
+            "predicted_decode": speeds,
         }
 
     @property

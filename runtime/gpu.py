@@ -38,10 +38,13 @@ def find_gpu(
     threads: int,
     quant_types: tuple[str, ...],
     progress: Progress | None = None,
+    *,
+    may_have_less: bool = False,
 ) -> Gpu:
     """The GPU of this machine, whose costs are measured where they are not known.
 
-    quant_types : of the matrices that will be planned
+    quant_types   : of the matrices that will be planned
+    may_have_less : whether less memory may be free than `options` ask for
     Raises NoGpuError where `options` ask for none, OptionError where they do and there is none.
     """
     if options.vram_bytes == 0:
@@ -56,9 +59,9 @@ def find_gpu(
     backend = load_backend("triton")
     free_bytes = backend.ops.free_bytes()
     name = next(gpu.name for gpu in machine.gpus if gpu.vram_total_bytes is not None)
-    if options.vram_bytes is not None and options.vram_bytes > free_bytes:
+    if not may_have_less and (options.vram_bytes or 0) > free_bytes:
         raise OptionError(
-            f"vram_bytes: {format_bytes(options.vram_bytes)} are not free on {name}, only "
+            f"vram_bytes: {format_bytes(options.vram_bytes or 0)} are not free on {name}, only "
             f"{format_bytes(free_bytes)} are; ask for less, or close what uses the rest"
         )
     ram_bytes = machine.ram_available_bytes - ram_margin_bytes(machine.ram_total_bytes)

@@ -5,6 +5,7 @@ from slipstream.offload.model_parts import LayerPart, Matrix, ModelParts
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.checkpoint import ModelFile, Tensor
 from slipstream.runtime.engine import LARGEST_CHUNK, Scoring
+from slipstream.runtime.errors import CheckpointError
 from slipstream.runtime.models import ModelConfig, head_name, layer_of
 
 _FLOAT_BYTES = 4  # of a number in a buffer or in a norm's weight
@@ -22,6 +23,7 @@ def parts_of(
     backend   : says how many bytes a packed weight takes, on the CPU as on a GPU
     kv_dtype  : of its KV cache, see `KVPages`
     head_rows : tokens that the head gives logits of; None is all
+    Raises CheckpointError for a head that is no matrix.
     """
     layers: list[list[Matrix]] = [[] for _ in range(config.num_layers)]
     for tensor in file.tensors.values():
@@ -29,6 +31,8 @@ def parts_of(
         if len(tensor.shape) == 2 and layer_id is not None and layer_id < config.num_layers:
             layers[layer_id].append(_matrix(tensor, backend))
     head = file.tensors[head_name(file.tensors)]
+    if len(head.shape) != 2:
+        raise CheckpointError(f"{file.path}: {head.name} should be a matrix, has {head.shape}")
     kv_bytes = kv_bytes_per_token(config.num_kv_heads, config.head_size, kv_dtype)
     attention = 2 * config.num_heads * config.head_size
     vocab_size = min(config.vocab_size, head_rows or config.vocab_size)

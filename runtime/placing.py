@@ -9,32 +9,22 @@ from slipstream.offload.placement_plan import PlacementPlan
 from slipstream.offload.placement_planner import plan_placement
 from slipstream.offload.plan import Footprint
 from slipstream.runtime.backends import Backend
-from slipstream.runtime.errors import OptionError
 from slipstream.runtime.gpu import Gpu
 from slipstream.runtime.models import Devices, LayerDevices
-from slipstream.runtime.options import Options
 
 
 def place(
-    parts: ModelParts,
-    draft: ModelParts | None,
-    options: Options,
-    context: int,
-    gpu: Gpu,
-    vram_bytes: int,
+    parts: ModelParts, draft: ModelParts | None, context: int, gpu: Gpu, vram_bytes: int
 ) -> PlacementPlan:
     """Where the layers, the head and the draft go, with so much VRAM at most.
 
-    Raises OptionError when nothing goes to a GPU that was asked for, PlanError as `plan_placement`.
+    Raises PlanError as `plan_placement` does.
     """
-    limit = min(vram_bytes, vram_bytes if options.vram_bytes is None else options.vram_bytes)
-    asked = PlacementOptions(context=context, vram_bytes=limit)
+    asked = PlacementOptions(context=context, vram_bytes=vram_bytes)
     made = plan_placement(parts, draft, gpu.costs, asked)
     if draft is not None and made.placement.draft_device is None:
         # Whether drafts pay is found out while they are used: they rest where they do not.
         made = _with_draft_on_cpu(made)
-    if options.vram_bytes and not made.placement.uses_gpu:
-        raise OptionError(f"vram_bytes: {' '.join(made.why)} Leave vram_bytes out, or give more.")
     return made
 
 

@@ -79,18 +79,30 @@ def _planned(request: ModelRequest, vram_bytes: int | None, progress: Progress |
     threads = request.options.threads or default_threads(machine)
     machine = replace(machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine))
     kv = _choose_kv(request.file, request.config, request.options)
-    parts, draft_parts = model_parts(request, str(kv.value))
-    types = (*parts.quant_types, *(draft_parts.quant_types if draft_parts else ()))
     in_ram = _InRam(request, machine, kv)
+    options, plans_anew = request.options, vram_bytes is not None
+    types = _quant_types(request)
     try:
-        gpu = find_gpu(request.options, machine, threads, tuple(dict.fromkeys(types)), progress)
+        gpu = find_gpu(options, machine, threads, types, progress, may_have_less=plans_anew)
     except NoGpuError as error:
         return in_ram.planned(Decision(what="GPU", value="none", why=str(error)))
-    limit = gpu.costs.vram_bytes if vram_bytes is None else vram_bytes
-    made = place(parts, draft_parts, request.options, in_ram.context(), gpu, limit)
-    if not made.placement.uses_gpu:
-        return in_ram.planned(Decision(what="GPU", value="none", why=" ".join(made.why)))
-    return in_ram.planned_beside(gpu, made, parts, draft_parts)
+    limits = (gpu.costs.vram_bytes, options.vram_bytes, vram_bytes)
+    limit = min(each for each in limits if each is not None)
+    parts, draft_parts = model_parts(request, str(kv.value))
+    made = place(parts, draft_parts, in_ram.context(), gpu, limit)
+    if made.placement.uses_gpu:
+        return in_ram.planned_beside(gpu, made, parts, draft_parts)
+    why = " ".join(made.why)
+    if options.vram_bytes and not plans_anew:
+        raise OptionError(f"vram_bytes: {why} Leave vram_bytes out, or give more.")
+    return in_ram.planned(Decision(what="GPU", value="none", why=why))
+
+
+def _quant_types(request: ModelRequest) -> tuple[str, ...]:
+    """Of the matrices of the model and its draft, each once."""
+    files = [file for file in (request.file, request.draft.file) if file is not None]
+    matrices = (each for file in files for each in file.tensors.values() if len(each.shape) == 2)
+    return tuple(dict.fromkeys(each.quant_type.name for each in matrices))
 
 
 def model_parts(request: ModelRequest, kv: str) -> tuple[ModelParts, ModelParts | None]:
@@ -196,9 +208,18 @@ def _footprint(request: ModelRequest, kv: str) -> Footprint:
 def overlaps(devices: Devices, draft: Backend, acceptance: str) -> bool:
     """Whether a draft model goes on drafting while the target computes on another device.
 
-    Not for tokens that it draws: which of them are used must not depend on who is faster.
+    Not on a CPU that has a part of the target, which keeps it for the whole step. Not for tokens
+    that the draft draws: which of them are used must not depend on who is faster.
     """
-    return acceptance == MATCH and any(each.device != draft.device for each in devices.backends)
+    return acceptance == MATCH and _has_time(devices, draft)
+
+
+def _has_time(devices: Devices, draft: Backend) -> bool:
+    """Whether the draft's device is free while the target computes, or for a part of that time."""
+    shares_cpu = any(
+        each.device == draft.device and each.ops.IN_HOST_MEMORY for each in devices.backends
+    )
+    return not shares_cpu and any(each.device != draft.device for each in devices.backends)
 
 
 def _overlap(devices: Devices, draft: Backend, options: Options) -> Decision:
@@ -207,7 +228,7 @@ def _overlap(devices: Devices, draft: Backend, options: Options) -> Decision:
         why = f"the draft goes on on {draft.device} while {' and '.join(sorted(others))} verifies"
         return Decision(what="overlap", value="on", why=why)
     why = f"draft and target share {draft.device}, so they take turns"
-    if any(each.device != draft.device for each in devices.backends):
+    if _has_time(devices, draft):
         why = f"acceptance {options.acceptance} lets the draft draw tokens, one place at a time"
     return Decision(what="overlap", value=OFF, why=why)
 

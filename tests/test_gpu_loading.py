@@ -1,18 +1,27 @@
 """`LLM` with a GPU beside the CPU: same answers, within the VRAM, and what it says of it."""
 
+import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from slipstream.cpu_kernels import QuantType
-from slipstream.offload.placement import VRAM_MARGIN_BYTES
+from slipstream.offload.placement import VRAM_MARGIN_BYTES, Device, Placement
+from slipstream.offload.placement_plan import PlacementPlan
+from slipstream.runtime import planning
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
 from slipstream.runtime.llm import LLM
+from support.fixed_costs import draft_always
 from support.standin_gpu import MB, StandinGpu, room, use
-from support.tiny_gguf import ARCHITECTURES, write_tiny_model
+from support.tiny_gguf import ARCHITECTURES, tiny_shape, write_tiny_model
+
+DEVICES: tuple[Device, ...] = ("cpu", "gpu")
 
 pytestmark = pytest.mark.usefixtures("never_hangs", "roomy")
 
@@ -67,36 +76,60 @@ def test_any_budget_has_the_bits_of_the_cpu_and_is_kept(
     assert len(placements) >= 3
 
 
-def test_the_answer_of_a_draft_on_the_gpu(
-    path: Path, on_cpu: LLM, monkeypatch: pytest.MonkeyPatch
+def test_answers_with_a_draft_wherever_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gpu = StandinGpu(room(1000 * MB))
-    use(gpu, monkeypatch)
-    want = on_cpu.generate(PROMPT, **GREEDY)
-    with LLM(path, draft=path, context=256) as llm:
-        assert llm.plan.placement is not None
-        assert llm.generate(PROMPT, **GREEDY).token_ids == want.token_ids
+    """Also in a thread of its own on the GPU, on which the target has layers too."""
+    path, draft = tmp_path / "tiny.gguf", tmp_path / "draft.gguf"
+    for each, num_layers in ((path, 6), (draft, 1)):
+        shape = tiny_shape("qwen2", num_layers=num_layers)
+        write_tiny_model(each, architecture="qwen2", quant_type=QuantType.Q8_0, shape=shape)
+    use(StandinGpu(room(1000 * MB)), monkeypatch)
+    with LLM(path, vram_bytes=0, context=256) as llm:
+        want = llm.generate(PROMPT, **GREEDY)
+    place = planning.place
+    for on_gpu, head, device in product(((), (0,), (1, 2, 5), range(6)), (False, True), DEVICES):
+        placement = Placement(
+            layers_on_gpu=tuple(each in on_gpu for each in range(6)),
+            head_on_gpu=head,
+            draft_device=device,
+        )
+        if not placement.uses_gpu:
+            continue
+
+        def placed(*given: Any, placement: Placement = placement) -> PlacementPlan:
+            made = place(*given)
+            return replace(made, chosen=replace(made.chosen, placement=placement))
+
+        monkeypatch.setattr(planning, "place", placed)
+        with LLM(path, draft=draft, context=256) as llm:
+            draft_always(llm)
+            made = llm.generate(PROMPT, **GREEDY)
+        assert made.token_ids == want.token_ids, placement
+        # The draft goes on meanwhile where the CPU, or all of the GPU's work, is the other's.
+        beside = (device == "gpu") != (len(on_gpu) == 6 and head)
+        assert ("ready_guesses" in made.stats) == beside
 
 
 def test_when_memory_runs_out_a_smaller_plan_is_made_aloud(
-    path: Path,
-    on_cpu: LLM,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with monkeypatch.context() as patch:
-        use(gpu := StandinGpu(room(1000 * MB)), patch)
-        with LLM(path, context=256) as llm:
-            llm.generate(PROMPT, **GREEDY)
-    short = StandinGpu(room(1000 * MB), true_bytes=int(0.6 * gpu.used_bytes))
+    path, shape = tmp_path / "tiny.gguf", tiny_shape("qwen2", num_layers=16)
+    write_tiny_model(path, architecture="qwen2", quant_type=QuantType.Q8_0, shape=shape)
+    with LLM(path, vram_bytes=0, context=256) as llm:
+        want = llm.generate(PROMPT, **GREEDY).token_ids
+    short = StandinGpu(room(1000 * MB), true_bytes=12 * MB)
     use(short, monkeypatch)
-    with caplog.at_level(logging.WARNING), LLM(path, context=256) as llm:
-        assert llm.generate(PROMPT, **GREEDY).token_ids == (
-            on_cpu.generate(PROMPT, **GREEDY).token_ids
-        )
+    asked = room(500 * MB)
+    with caplog.at_level(logging.WARNING), LLM(path, vram_bytes=asked, context=256) as llm:
+        assert llm.generate(PROMPT, **GREEDY).token_ids == want
+        assert llm.plan.placement is not None
+        assert json.dumps(llm.plan.as_dict())
+        assert 0 < llm.plan.placement.placement.num_gpu_layers < 16
     assert "The GPU's memory ran out while" in caplog.text
     assert short.limits == sorted(short.limits, reverse=True)
     assert len(short.limits) > 1
+    short.limits.clear()
     with pytest.raises(MemoryBudgetError, match=r"ran out while .* leave out strict"):
         LLM(path, context=256, strict=True)
 

@@ -12,12 +12,12 @@ from slipstream.runtime.backends import Backend, load_backend
 from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.errors import CatalogueError
-from slipstream.runtime.kv_cache import KVCache
 from slipstream.runtime.models import (
     ARCHITECTURES,
     Devices,
     LayerDevices,
     StepRunner,
+    empty_cache,
     load_model,
     read_model_config,
 )
@@ -49,14 +49,7 @@ def all_logits(
         config = read_model_config(file)
         compiled.prepare({each.quant_type for each in file.tensors.values()})
         model = load_model(file, config, devices)
-    cache = KVCache(
-        num_layers=config.num_layers,
-        num_kv_heads=config.num_kv_heads,
-        head_size=config.head_size,
-        num_tokens=64,
-        dtype=kv,
-        page_types=[devices.of_layer(i).ops.KVPages for i in range(config.num_layers)],
-    )
+    cache = empty_cache(config, devices, 64, kv)
     runner, slot = StepRunner(model, cache, devices), cache.open()
 
     def run(batch: StepBatch, path: list[int] | None = None) -> np.ndarray:

@@ -153,5 +153,6 @@ class ForwardPass:
             return x[span]
         self._recorder.end_leg()  # such rows are copied, so they must have their values
         rows = x[self._inputs.wanted.tolist()]
-        self._recorder.begin_leg(self._here.ops)
+        if self._side is not None:
+            self._recorder.begin_leg(self._side.ops)
         return rows

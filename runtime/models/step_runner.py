@@ -68,21 +68,18 @@ class StepRunner:
         shape = (num_rows, most_new, len(placement.everything.past))
         may_keep = self._keeps and len(batch.wanted) == num_rows <= _MOST_ROWS
         kept = self._kept.get(shape) if may_keep else None
-        if kept is None:
-            sides = StepSides(StepInputs(batch, placement), self._workspaces)
-            if not may_keep:
-                return self._run_once(sides)
-            logits = None if self._in_host_memory else self._run_once(sides)
-            kept = self._keep(shape, sides)
-            if logits is not None:
-                return logits
-        else:
+        if kept is not None:
             self._kept.move_to_end(shape)
             kept.sides.renew(batch, placement)
-        kept.program.run()
-        self._last = kept.last
-        self.link_bytes += kept.link_bytes
-        return kept.logits
+            return self._run_kept(kept)
+        sides = StepSides(StepInputs(batch, placement), self._workspaces)
+        if not may_keep:
+            return self._run_once(sides)
+        if self._in_host_memory:
+            return self._run_kept(self._keep(shape, sides))
+        logits = self._run_once(sides)
+        self._keep(shape, sides)
+        return logits
 
     def to_host(self, array: Array, name: str = "logits") -> np.ndarray:
         """An array of the head's device in host memory, valid until the next of that name."""
@@ -103,6 +100,12 @@ class StepRunner:
         if norm is not None:
             x = self._head.ops.rms_norm(x, norm, out=self._head.ops.empty(*x.shape))
         return np.array(self.to_host(x, "hidden"))
+
+    def _run_kept(self, kept: _KeptStep) -> Array:
+        kept.program.run()
+        self._last = kept.last
+        self.link_bytes += kept.link_bytes
+        return kept.logits
 
     def _run_once(self, sides: StepSides) -> Array:
         with StepRecorder() as recorder:

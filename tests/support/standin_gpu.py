@@ -24,7 +24,7 @@ class StandinGpu:
     """A device beside the host, and what was taken of its memory.
 
     told_bytes : free, as it says before loading; plans leave their margin of it
-    true_bytes : that there really are
+    true_bytes : of tensors that it really has room for; what it says after the first loading
     used_bytes : of weights, pages and buffers since the last loading began
     """
 
@@ -43,10 +43,12 @@ class StandinGpu:
         ops.empty = self._counted(ops.empty, lambda array: array.nbytes)
         ops.KVPages = self._pages_type(ops.KVPages)
 
-    def found(self, options: Options, *_: Any) -> Gpu:
+    def found(self, options: Options, *_: Any, may_have_less: bool) -> Gpu:
         """In the place of `runtime.gpu.find_gpu`: it has measured costs, and is fast."""
         if options.vram_bytes == 0:
             raise planning.NoGpuError("vram_bytes is 0")
+        free_bytes = min(self.told_bytes, room(self.true_bytes))
+        free_bytes = free_bytes if self.limits else self.told_bytes
         return Gpu(
             name="Stand-in",
             backend=self.backend,
@@ -59,7 +61,7 @@ class StandinGpu:
                 ),
                 link=NominalLinkCosts(gb_per_s=100, latency_s=0),
                 ram_bytes=10**10,
-                vram_bytes=self.told_bytes,
+                vram_bytes=free_bytes,
             ),
         )
 
