@@ -78,7 +78,7 @@ def _planned(request: ModelRequest, vram_bytes: int | None, progress: Progress |
     machine = probe()
     threads = request.options.threads or default_threads(machine)
     machine = replace(machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine))
-    kv = _choose_kv(request.file, request.config, request.options)
+    kv = choose_kv(request.file, request.config, request.options)
     in_ram = _InRam(request, machine, kv)
     options, plans_anew = request.options, vram_bytes is not None
     types = _quant_types(request)
@@ -158,6 +158,8 @@ class _InRam:
             context=self.context(),
             max_sequences=1 if placement.num_gpu_layers else MAX_SEQUENCES,
         )
+        if request.options.context is None:
+            plan = replace(plan, decisions=tuple(map(_of_ram_alone, plan.decisions)))
         return Planned(
             plan=replace(plan, placement=made),
             devices=devices,
@@ -189,6 +191,13 @@ class _InRam:
             speculation=(*gpu, *speculation),
             max_sequences=max_sequences,
         )
+
+
+def _of_ram_alone(decision: Decision) -> Decision:
+    """The context was found before anything was placed."""
+    if decision.what != "context":
+        return decision
+    return replace(decision, why="what RAM alone would have room for")
 
 
 def _footprint(request: ModelRequest, kv: str) -> Footprint:
@@ -233,7 +242,8 @@ def _overlap(devices: Devices, draft: Backend, options: Options) -> Decision:
     return Decision(what="overlap", value=OFF, why=why)
 
 
-def _choose_kv(file: ModelFile, config: ModelConfig, options: Options) -> Decision:
+def choose_kv(file: ModelFile, config: ModelConfig, options: Options) -> Decision:
+    """How keys and values are stored. Raises OptionError where the model can't have it so."""
     if options.kv == "auto":
         return Decision(what="kv", value=DEFAULT_KV, why="the default; q8_0 takes half the memory")
     if KV_DTYPES[options.kv] != "float16" and config.head_size % KV_BLOCK_DIMENSIONS:

@@ -17,8 +17,8 @@ from slipstream.offload.simulator import (
     streaming_crossover_tokens,
 )
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
-from slipstream.runtime.options import DEFAULT_KV
-from slipstream.runtime.planning import ModelRequest, model_parts
+from slipstream.runtime.options import KV_DTYPES
+from slipstream.runtime.planning import ModelRequest, choose_kv, model_parts
 
 USUAL_CONTEXT = 4096  # tokens, where none is asked for
 
@@ -55,7 +55,10 @@ def plan_on(request: ModelRequest, machine_name: str) -> PresetPlan:
 
 def _plan_on(request: ModelRequest, machine: MachineCosts) -> PresetPlan:
     asked = request.options
-    parts, draft = model_parts(request, DEFAULT_KV if asked.kv == "auto" else asked.kv)
+    kv = str(choose_kv(request.file, request.config, asked).value)
+    if machine.gpu is not None and KV_DTYPES[kv] == "int4":
+        raise OptionError(f"kv: a GPU's share of the cache can't be {kv}; use f16 or q8_0")
+    parts, draft = model_parts(request, kv)
     context = asked.context or min(USUAL_CONTEXT, parts.trained_context)
     options = PlacementOptions(context=context, vram_bytes=asked.vram_bytes)
     made = plan_placement(parts, draft, machine, options)

@@ -149,3 +149,18 @@ def test_a_full_gpu_is_left_alone_where_it_was_not_asked_for(
     with LLM(path, context=256) as llm:
         assert llm.plan.placement is None
         assert any("The GPU stays empty" in line for line in llm.plan.lines())
+
+
+def test_memory_that_runs_out_in_a_step_is_told_as_that(
+    path: Path, on_cpu: LLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request ends; the next one finds the memory free again."""
+    gpu = StandinGpu(room(1000 * MB))
+    use(gpu, monkeypatch)
+    with LLM(path, context=256) as llm:
+        gpu.true_bytes = 0
+        with pytest.raises(MemoryBudgetError, match="ran out during a step"):
+            llm.generate(PROMPT, **GREEDY)
+        gpu.true_bytes = 1000 * MB
+        want = on_cpu.generate(PROMPT, **GREEDY).token_ids
+        assert llm.generate(PROMPT, **GREEDY).token_ids == want

@@ -8,7 +8,7 @@ from slipstream.runtime.engine.inbox import Inbox
 from slipstream.runtime.engine.job import Job
 from slipstream.runtime.engine.prefix_cache import PrefixCache
 from slipstream.runtime.engine.scheduler import PrefillPace, ScheduledStep, schedule
-from slipstream.runtime.errors import EngineError
+from slipstream.runtime.errors import EngineError, MemoryBudgetError
 from slipstream.runtime.kv_cache import CacheFullError, KVCache, pages_for
 from slipstream.runtime.models import Devices, Model, StepRunner
 
@@ -124,8 +124,19 @@ class StepLoop:
     def _fail_running(self, cause: Exception) -> None:
         failed, self._running = self._running, []
         for job in failed:
-            error = EngineError(f"the engine met an unexpected error: {cause}")
+            error = _told(cause, self._devices)
             error.__cause__ = cause
             job.fail(error)
             if job.slot >= 0:  # else it failed before it had one
                 self._cache.close(job.slot)
+
+
+def _told(cause: Exception, devices: Devices) -> Exception:
+    """What a job hears of an error in a step."""
+    elsewhere = [each.ops for each in devices.backends if not each.ops.IN_HOST_MEMORY]
+    if any(isinstance(cause, ops.DeviceMemoryError) for ops in elsewhere):
+        return MemoryBudgetError(
+            "The GPU's memory ran out during a step: close what uses the rest, or load the model "
+            "again with less vram_bytes."
+        )
+    return EngineError(f"the engine met an unexpected error: {cause}")
