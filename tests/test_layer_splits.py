@@ -1,6 +1,6 @@
 """A model whose layers are shared out to devices gives the logits that it gives on one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from slipstream.runtime.models import (
     load_model,
     read_model_config,
 )
+from slipstream.runtime.models.weights import Embedding
 from slipstream.runtime.step_batch import StepBatch
+from slipstream.runtime.tokenizer import Tokenizer
 from support.interpreted_models import gpu_backend
 from support.op_tolerances import spread_error
 from support.strict_device import strict_backend
@@ -39,7 +41,12 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def all_logits(
-    path: Path, devices: Devices, kv: str = "float16", *, repeated: bool = True
+    path: Path,
+    devices: Devices,
+    kv: str = "float16",
+    *,
+    prompt: Sequence[int] = PROMPT,
+    repeated: bool = True,
 ) -> Iterator[np.ndarray]:
     """Logits of a prompt in two chunks, of trees of drafts, and of tokens after their paths.
 
@@ -60,8 +67,8 @@ def all_logits(
     def linear(tokens: list[int], wanted: list[int]) -> StepBatch:
         return StepBatch.linear([(slot, cache.length(slot), tokens)], wanted)
 
-    yield run(linear(PROMPT[:6], [5]))
-    yield run(linear(PROMPT[6:], [0, 2]))  # rows that lie apart
+    yield run(linear(prompt[:6], [5]))
+    yield run(linear(prompt[6:9], [0, 2]))  # rows that lie apart
     yield run(StepBatch.tree(slot, cache.length(slot), [9, 3, 4, 5], [-1, 0, 0, 2]), [0, 2, 3])
     if not repeated:
         return
@@ -131,15 +138,38 @@ def test_any_split_with_the_gpu_has_the_logits_of_the_cpu(
 @pytest.mark.usefixtures("silent")
 @pytest.mark.model
 @pytest.mark.slow
-def test_splits_of_a_real_model_have_the_logits_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SmolLM2: all on the GPU, and a random split."""
+def test_splits_of_a_real_model_are_as_exact_as_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SmolLM2, all on the GPU, and a random split.
+
+    Float32 rounding decides to which int8 a number is rounded: where the CPU's embeddings differ by
+    a millionth, its logits are 0.04 to 0.11 of their spread from the exact ones.
+    """
     cpu, gpu = load_backend("numba"), gpu_backend(monkeypatch)
     try:
         path = resolve("smollm2-135m")
     except CatalogueError as error:
         pytest.skip(str(error))
-    whole = list(all_logits(path, cpu, repeated=False))
+    with ModelFile.open(path) as file:
+        tokenizer = Tokenizer.from_metadata(file.metadata, path=path)
+    prompt = tokenizer.encode("The capital of France is Paris, and the capital of Italy")
+
+    def logits(devices: Devices) -> np.ndarray:
+        return np.concatenate(list(all_logits(path, devices, prompt=prompt, repeated=False)))
+
+    exact = logits(load_backend("reference"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Embedding, "rows", slightly_off(Embedding.rows))
+        limit = max(spread_error(logits(cpu), exact) for _ in range(16))
     for devices in islice(splits(num_layers_of(path), cpu, gpu, seed=3), 2):
-        for got, want in zip(all_logits(path, devices, repeated=False), whole, strict=True):
-            assert spread_error(got, want) < LIMITS[QuantType.Q8_0]
-            assert (got.argmax(axis=1) == want.argmax(axis=1)).all()
+        assert spread_error(logits(devices), exact) <= limit
+
+
+def slightly_off(rows: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Embedding rows, each a millionth or so larger or smaller, others each time."""
+    rng = np.random.default_rng(0)
+
+    def off(embedding: Embedding, tokens: np.ndarray) -> np.ndarray:
+        factors = 1 + 1e-6 * rng.standard_normal((len(tokens), 1))
+        return rows(embedding, tokens) * factors.astype(np.float32)
+
+    return off
