@@ -19,6 +19,7 @@ class PlacementOptions:
     answer_tokens: int = 256
     draft_acceptance: float = 0.6
     draft_depth: int = 4  # tokens drafted in a round
+    keeps_draft: bool = False  # a draft has its place also where it is predicted not to pay
 
     def __post_init__(self) -> None:
         for name, value, least in (

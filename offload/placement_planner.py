@@ -22,7 +22,7 @@ def plan_placement(
     """The placement that does the expected prompt and answer in the least predicted time.
 
     A pure function. Neither the VRAM limit nor `machine.ram_bytes` is ever exceeded. A draft is
-    used only where it makes decoding faster. Raises PlanOptionError for options that the model or
+    used where it makes decoding faster, or always if the options say so. Raises PlanOptionError for options that the model or
     the machine rules out, PlanMemoryError when no placement fits.
     """
     _check_context(parts, options)
@@ -35,10 +35,12 @@ def plan_placement(
         vram_limit_bytes=vram_limit_bytes,
     )
     candidates = task.predict(task.with_each_head_and_draft(task.sets_worth_having()))
-    in_vram = candidates.vram_bytes <= vram_limit_bytes
-    fits = in_vram & (candidates.ram_bytes <= machine.ram_bytes)
+    allowed = candidates.vram_bytes <= vram_limit_bytes
+    if draft is not None and options.keeps_draft:
+        allowed &= candidates.placements.draft_on_cpu | candidates.placements.draft_on_gpu
+    fits = allowed & (candidates.ram_bytes <= machine.ram_bytes)
     if not fits.any():
-        raise PlanMemoryError(_shortage(task, int(candidates.ram_bytes[in_vram].min())))
+        raise PlanMemoryError(_shortage(task, int(candidates.ram_bytes[allowed].min())))
     chosen = candidates[candidates.fastest(fits)]
     others = fits & ~candidates.placements.same_head_and_draft(chosen.placement)
     uses_gpu = chosen.placement.uses_gpu

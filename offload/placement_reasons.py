@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from slipstream.offload.placement import BoolArray, Placement, Placements
+from slipstream.offload.placement import BoolArray, Device, Placement, Placements
 from slipstream.offload.placement_candidates import Candidates, PlacementTask
 from slipstream.offload.placement_plan import PlacedModel
 from slipstream.offload.units import format_bytes
@@ -38,7 +38,8 @@ def _placed(here: Placement, task: PlacementTask) -> Iterator[tuple[str, int, li
     """Each thing on the GPU with its name, its bytes and the placements that do without it."""
     context = task.options.context
     if task.draft is not None and here.draft_device == "gpu":
-        without = [replace(here, draft_device="cpu"), replace(here, draft_device=None)]
+        devices: tuple[Device | None, ...] = ("cpu",) if task.options.keeps_draft else ("cpu", None)
+        without = [replace(here, draft_device=device) for device in devices]
         yield "The draft", task.draft.whole_bytes(context), without
     if here.head_on_gpu:
         yield "The head", task.parts.head_bytes, [replace(here, head_on_gpu=False)]

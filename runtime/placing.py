@@ -18,14 +18,11 @@ def place(
 ) -> PlacementPlan:
     """Where the layers, the head and the draft go, with so much VRAM at most.
 
-    Raises PlanError as `plan_placement` does.
+    A draft that was asked for is kept: whether it pays is found out while it is used, and it rests
+    where it does not. Raises PlanError as `plan_placement` does.
     """
-    asked = PlacementOptions(context=context, vram_bytes=vram_bytes)
-    made = plan_placement(parts, draft, gpu.costs, asked)
-    if draft is not None and made.placement.draft_device is None:
-        # Whether drafts pay is found out while they are used: they rest where they do not.
-        made = _with_draft_on_cpu(made)
-    return made
+    asked = PlacementOptions(context=context, vram_bytes=vram_bytes, keeps_draft=True)
+    return plan_placement(parts, draft, gpu.costs, asked)
 
 
 def devices_of(placement: Placement, cpu: Backend, gpu: Backend) -> Devices:
@@ -61,8 +58,3 @@ def vram_workspace_bytes(parts: ModelParts, draft: ModelParts | None, placement:
     if draft is not None and placement.draft_device == "gpu":
         num_bytes += draft.workspace_bytes
     return num_bytes
-
-
-def _with_draft_on_cpu(made: PlacementPlan) -> PlacementPlan:
-    placement = replace(made.placement, draft_device="cpu")
-    return replace(made, chosen=replace(made.chosen, placement=placement))

@@ -19,6 +19,7 @@ from slipstream.offload.simulator import (
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
 from slipstream.runtime.options import KV_DTYPES
 from slipstream.runtime.planning import ModelRequest, choose_kv, model_parts
+from slipstream.runtime.speculation import MATCH
 
 USUAL_CONTEXT = 4096  # tokens, where none is asked for
 
@@ -55,6 +56,7 @@ def plan_on(request: ModelRequest, machine_name: str) -> PresetPlan:
 
 def _plan_on(request: ModelRequest, machine: MachineCosts) -> PresetPlan:
     asked = request.options
+    _refuse_what_means_nothing(request)
     kv = str(choose_kv(request.file, request.config, asked).value)
     if machine.gpu is not None and KV_DTYPES[kv] == "int4":
         raise OptionError(f"kv: a GPU's share of the cache can't be {kv}; use f16 or q8_0")
@@ -70,6 +72,21 @@ def _plan_on(request: ModelRequest, machine: MachineCosts) -> PresetPlan:
         ranked=tuple(rank(_alternatives(made), parts, draft, machine, expected)),
         crossover_tokens=_crossover(parts, machine, made),
     )
+
+
+def _refuse_what_means_nothing(request: ModelRequest) -> None:
+    """Raise OptionError for options that a plan for another machine can't take into account."""
+    asked = request.options
+    given = {
+        "threads": asked.threads is not None,
+        "strict": asked.strict,
+        "acceptance": asked.acceptance != MATCH,
+        "draft": request.draft.trained is not None,
+    }
+    for name in (name for name, is_given in given.items() if is_given):
+        raise OptionError(
+            f"{name}: {getattr(asked, name)!r} can't be planned for another machine; leave it out"
+        )
 
 
 def _alternatives(made: PlacementPlan) -> list[Placement]:

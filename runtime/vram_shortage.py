@@ -62,4 +62,7 @@ def smaller_plan(request: ModelRequest, planned: Planned, shortage: str) -> Plan
         format_bytes(less_bytes),
         shortage,
     )
-    return plan_for(request, vram_bytes=less_bytes)
+    made = plan_for(request, vram_bytes=less_bytes)
+    if made.gpu is None:
+        log.warning("Nothing useful fits on the GPU any more: the CPU computes all of it.")
+    return made

@@ -1,7 +1,6 @@
 """`slipstream plan --machine`, and the options of GPU memory."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -58,12 +57,23 @@ def test_a_machine_that_is_not_known(
     assert "No machine is called 'cray-1'; known are" in told.err
 
 
+@pytest.mark.parametrize("option", [("--threads", "2"), ("--strict",)])
+def test_what_means_nothing_there_is_refused(
+    capsys: pytest.CaptureFixture[str], models: tuple[str, str], option: tuple[str, ...]
+) -> None:
+    told = call(capsys, "plan", models[0], "--machine", "gtx-1650", *option)
+    assert told.code != 0
+    assert f"{option[0].removeprefix('--')}: " in told.err
+    assert "leave it out" in told.err
+
+
 def test_the_help_names_every_machine(capsys: pytest.CaptureFixture[str]) -> None:
     told = " ".join(call(capsys, "plan", "--help").out.split())
     for name in PRESETS:
         assert name in told.replace("- ", "-")
 
 
+@pytest.mark.usefixtures("roomy")
 def test_vram_on_a_machine_without_a_gpu_is_one_sentence(
     capsys: pytest.CaptureFixture[str], models: tuple[str, str]
 ) -> None:
@@ -82,6 +92,6 @@ def test_sizes_are_read(text: str, num_bytes: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "GB", "3 apples", "-1GB", "1e9", "3GBB"])
-def test_sizes_that_are_none(text: str, tmp_path: Path) -> None:
+def test_sizes_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match="expected a size such as 3GB"):
         parse_bytes(text)

@@ -213,6 +213,13 @@ class TestPlacement:
         assert list(made.placement.gpu_ranges()) == [(1, 1), (4, 4)]
         assert "2 of 6: 1, 4" in str(made)
 
+    def test_a_draft_that_does_not_pay_is_left_out_unless_it_is_kept(self) -> None:
+        assert plan(draft=DRAFT, draft_acceptance=0.0).placement.draft_device is None
+        kept = plan(draft=DRAFT, draft_acceptance=0.0, keeps_draft=True).chosen
+        assert kept.placement.draft_device is not None
+        assert kept.ram_bytes == kept.placement.ram_bytes(MODEL, DRAFT, 1000)
+        assert kept.s_per_token > kept.decode_s
+
     def test_a_draft_alone_on_a_gpu_that_has_room_for_no_more(self) -> None:
         """The draft goes on while the CPU verifies: a round costs no more than the target."""
         draft = replace(

@@ -48,5 +48,8 @@ def _name(placement: Placement, made: PresetPlan) -> str:
 def _crossover_line(made: PresetPlan) -> str:
     tokens = made.crossover_tokens
     if tokens is None:
-        return "Streaming weights to the GPU pays for no prompt."
-    return f"Streaming weights to the GPU pays for prompts from {tokens:,} tokens on."
+        return "Streaming weights to the GPU would pay for no prompt."
+    return (
+        f"Streaming weights to the GPU would pay for prompts from {tokens:,} tokens on; this "
+        "version does not do that."
+    )

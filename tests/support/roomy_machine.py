@@ -1,4 +1,4 @@
-"""This machine as if nobody else used its memory: tests of tiny models must not depend on that."""
+"""This machine with free memory and without a GPU: tests of tiny models must not depend on those."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +12,17 @@ from slipstream.runtime import planning
 ROOMY = """
 from dataclasses import replace
 from slipstream.runtime import planning
-machine = replace(planning.probe(), ram_total_bytes=1 << 34, ram_available_bytes=1 << 33)
+machine = replace(planning.probe(), ram_total_bytes=1 << 34, ram_available_bytes=1 << 33, gpus=())
 planning.probe = lambda: machine
 """
 
 
 @contextmanager
 def roomy_machine() -> Iterator[None]:
-    """Models load within as if 8 GiB were free."""
-    machine = replace(planning.probe(), ram_total_bytes=1 << 34, ram_available_bytes=1 << 33)
+    """Models load within as if 8 GiB were free and there were no GPU."""
+    machine = replace(
+        planning.probe(), ram_total_bytes=1 << 34, ram_available_bytes=1 << 33, gpus=()
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planning, "probe", lambda: machine)
         yield
