@@ -22,8 +22,8 @@ def plan_placement(
     """The placement that does the expected prompt and answer in the least predicted time.
 
     A pure function. Neither the VRAM limit nor `machine.ram_bytes` is ever exceeded. A draft is
-    used where it makes decoding faster, or always if the options say so. Raises PlanOptionError for options that the model or
-    the machine rules out, PlanMemoryError when no placement fits.
+    used where it makes decoding faster, or always if the options say so. Raises PlanOptionError
+    for options that the model or the machine rules out, PlanMemoryError when no placement fits.
     """
     _check_context(parts, options)
     vram_limit_bytes = _vram_limit_bytes(machine, options)

@@ -1,4 +1,4 @@
-"""This machine with free memory and without a GPU: tests of tiny models must not depend on those."""
+"""This machine with free memory and no GPU: tests of tiny models must not depend on those."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
