@@ -178,10 +178,11 @@ def test_what_the_target_itself_draws_is_accepted(plain: LLM, acceptance: str) -
 def test_decoding_is_timed_from_the_first_token_of_a_known_prompt(plain: LLM) -> None:
     """Its last token alone is fed then, and a draft with it."""
     with LLM(plain.path, draft=str(plain.path)) as llm:
-        for _ in range(3):
-            took = llm.generate(PROMPTS[1], max_tokens=60, temperature=0).timings
-    assert took.prefill_tokens == 1
-    assert 0 < took.prefill_s < took.decode_s
+        runs = [llm.generate(PROMPTS[1], max_tokens=60, temperature=0).timings for _ in range(7)]
+    again = runs[1:]
+    assert all(took.prefill_tokens == 1 and took.prefill_s > 0 for took in again)
+    # one step against many, but for where a pause of the machine fell into the one
+    assert min(took.prefill_s / took.decode_s for took in again) < 1
 
 
 def test_the_next_turn_finds_what_drafts_left_in_the_cache(
