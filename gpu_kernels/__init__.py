@@ -18,9 +18,11 @@ from slipstream.gpu_kernels.memory import (
     peak_bytes,
 )
 from slipstream.gpu_kernels.mirror import Mirror
+from slipstream.gpu_kernels.page_lock import PageLock
 from slipstream.gpu_kernels.prepare import prepare, set_num_threads
 from slipstream.gpu_kernels.rms_norm import rms_norm
 from slipstream.gpu_kernels.rotate_and_store import rotate_and_store
+from slipstream.gpu_kernels.staged_layer import StagedLayer, staged_arrays, staged_bytes
 from slipstream.gpu_kernels.tensors import empty, empty_host, from_host, synchronize, to_host
 from slipstream.gpu_kernels.top_k import top_k
 from slipstream.gpu_kernels.weight import Weight, pack_weight, stack_weights, weight_bytes
@@ -35,6 +37,8 @@ __all__ = [
     "KVPages",
     "Mirror",
     "NoDeviceError",
+    "PageLock",
+    "StagedLayer",
     "Weight",
     "attention",
     "compute_device",
@@ -52,6 +56,8 @@ __all__ = [
     "rotate_and_store",
     "set_num_threads",
     "stack_weights",
+    "staged_arrays",
+    "staged_bytes",
     "synchronize",
     "to_host",
     "top_k",

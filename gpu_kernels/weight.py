@@ -17,7 +17,7 @@ from slipstream.gpu_kernels.word_planes import (
     pack_plane,
 )
 
-_FLOAT_TYPES = {
+FLOAT_TYPES = {
     QuantType.F32: torch.float32,
     QuantType.F16: torch.float16,
     QuantType.BF16: torch.int16,  # its bits
@@ -89,7 +89,7 @@ def pack_weight(
         )
     part: FloatPart | QuantisedPart
     if quant_type in FLOAT_DTYPES:
-        numbers = _copied(raw, was_read).view(_FLOAT_TYPES[quant_type])
+        numbers = _copied(raw, was_read).view(FLOAT_TYPES[quant_type])
         part = FloatPart(quant_type=quant_type, rows=len(raw), numbers=numbers)
     else:
         planes = _packed(raw, quant_type, was_read)

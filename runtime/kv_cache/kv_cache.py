@@ -71,6 +71,10 @@ class KVCache:
         self._next_slot = 0
 
     @property
+    def num_layers(self) -> int:
+        return len(self._layers)
+
+    @property
     def free_tokens(self) -> int:
         """Tokens that fit in the free pages."""
         return len(self._free) * PAGE_SIZE

@@ -3,7 +3,9 @@
 from slipstream.runtime.models.blocks import head_name
 from slipstream.runtime.models.config import ModelConfig
 from slipstream.runtime.models.forward_pass import Array, ForwardPass
+from slipstream.runtime.models.layer_contents import LayerContents
 from slipstream.runtime.models.layer_devices import Devices, LayerDevices
+from slipstream.runtime.models.layer_stream import LayerStream
 from slipstream.runtime.models.model_cache import empty_cache
 from slipstream.runtime.models.registry import ARCHITECTURES, Model, load_model, read_model_config
 from slipstream.runtime.models.step_runner import StepRunner
@@ -14,7 +16,9 @@ __all__ = [
     "Array",
     "Devices",
     "ForwardPass",
+    "LayerContents",
     "LayerDevices",
+    "LayerStream",
     "Model",
     "ModelConfig",
     "StepRunner",

@@ -6,8 +6,8 @@ import numpy as np
 
 from slipstream.cpu_kernels import RmsNorm
 from slipstream.runtime.backends import Backend
-from slipstream.runtime.kv_cache import KVCache
-from slipstream.runtime.models.layer_devices import Devices
+from slipstream.runtime.models.layer_stream import LayerStream
+from slipstream.runtime.models.layers_in_place import LayersInPlace
 from slipstream.runtime.models.rope import RopeTable
 from slipstream.runtime.models.step_program import StepRecorder
 from slipstream.runtime.models.step_side import StepSide, StepSides
@@ -25,20 +25,21 @@ class ForwardPass:
     """
 
     def __init__(
-        self, sides: StepSides, cache: KVCache, devices: Devices, recorder: StepRecorder
+        self, sides: StepSides, layers: LayersInPlace | LayerStream, recorder: StepRecorder
     ) -> None:
         self._inputs = sides.inputs
         self.num_rows = self._inputs.num_rows
         self._sides = sides
-        self._cache = cache
-        self._devices = devices
+        self._layers = layers
         self._recorder = recorder
         self._side: StepSide | None = None  # of the layer under way
         self.last: tuple[Array, RmsNorm | None] | None = None  # what the head was given
 
     def at_layer(self, layer_id: int, x: Array) -> Array:
         """Go on at this layer's device; x (M, C) there."""
-        return self._at(self._devices.of_layer(layer_id), x)
+        x = self._at(self._layers.devices.of_layer(layer_id), x)
+        self._layers.at_layer(layer_id)
+        return x
 
     def _at(self, backend: Backend, x: Array) -> Array:
         before, self._side = self._side, self._sides.of(backend)
@@ -88,18 +89,26 @@ class ForwardPass:
     ) -> Array:
         """h @ weight.T + bias into the buffer `name`, (rows of x, N); h is x, normed or gated."""
         out = self._here.take(name, x.shape[0], weight.rows)
-        self._here.ops.matmul(x, weight, norm=norm, activation=activation, bias=bias, out=out)
+        self._here.ops.matmul(
+            x,
+            self._layers.weight(weight),
+            norm=self._layers.vector(norm),
+            activation=activation,
+            bias=self._layers.vector(bias),
+            out=out,
+        )
         return out
 
     def add_linear(
         self, to: Array, x: Array, weight: Any, *, activation: str | None = None
     ) -> None:
         """to += h @ weight.T, the residual connection; h is x, or gated by itself."""
+        weight = self._layers.weight(weight)
         self._here.ops.matmul(x, weight, activation=activation, accumulate=True, out=to)
 
     def add_normed(self, to: Array, x: Array, norm: RmsNorm) -> None:
         """to += norm(x)."""
-        self._here.ops.rms_norm(x, norm, accumulate=True, out=to)
+        self._here.ops.rms_norm(x, self._layers.vector(norm), accumulate=True, out=to)
 
     def rotate_and_store(
         self,
@@ -112,7 +121,7 @@ class ForwardPass:
     ) -> Array:
         """Norm and rotate the heads of qkv, store keys and values; returns queries (M, H, D)."""
         cos, sin = self._here.angles(table)
-        pages = self._cache.layer(layer_id)
+        pages = self._layers.pages(layer_id)
         num_heads = qkv.shape[1] // pages.head_size - 2 * pages.num_heads
         out = self._here.take("queries", self.num_rows, num_heads, pages.head_size)
         self._here.ops.rotate_and_store(
@@ -122,8 +131,8 @@ class ForwardPass:
             self._here.pages,
             self._here.offsets,
             interleaved=table.interleaved,
-            query_norm=query_norm,
-            key_norm=key_norm,
+            query_norm=self._layers.vector(query_norm),
+            key_norm=self._layers.vector(key_norm),
             pages=pages,
             out=out,
         )
@@ -132,8 +141,8 @@ class ForwardPass:
     def attend(self, layer_id: int, q: Array, *, scale: float, window: int | None = None) -> Array:
         """What each row of q (M, H, D) gathers from the keys it sees, (M, H * D)."""
         out = self._here.take("attention", *q.shape)
-        seen = self._here.visibility(window)
-        self._here.ops.attention(q, self._cache.layer(layer_id), seen, scale=scale, out=out)
+        pages, seen = self._layers.pages(layer_id), self._here.visibility(window)
+        self._here.ops.attention(q, pages, seen, scale=scale, out=out)
         return out.reshape(self.num_rows, -1)
 
     def wanted(self, x: Array) -> Array:
@@ -142,7 +151,8 @@ class ForwardPass:
 
     def logits(self, x: Array, head: Any, norm: RmsNorm | None) -> Array:
         """norm(x) @ head.T of the rows whose logits are asked for, (W, V); x is from `wanted`."""
-        x = self._at(self._devices.of_head, x)
+        self._layers.at_layer(None)
+        x = self._at(self._layers.devices.of_head, x)
         self.last = x, norm
         rows = self._wanted(x) if self._inputs.keeps_all else x
         return self.linear(rows, head, "logits", norm=norm)

@@ -8,6 +8,7 @@ from slipstream.runtime.errors import UnsupportedError
 from slipstream.runtime.models.config import ModelConfig
 from slipstream.runtime.models.forward_pass import Array, ForwardPass
 from slipstream.runtime.models.gemma3 import Gemma3
+from slipstream.runtime.models.layer_contents import LayerContents
 from slipstream.runtime.models.layer_devices import Devices
 from slipstream.runtime.models.llama import Llama
 from slipstream.runtime.models.qwen2 import Qwen2
@@ -51,14 +52,18 @@ def load_model(
     progress: Callable[[int, int], None] | None = None,
     *,
     head_rows: int | None = None,
+    contents: dict[int | None, LayerContents] | None = None,
 ) -> Model:
     """Bring the weights of a file to the devices of its layers.
 
     progress  : told (tensors taken, tensors in the file)
     head_rows : give logits of so many tokens only, the first ones; None gives all
+    contents  : takes what each layer consists of, and what belongs to none
     Raises CheckpointError for missing or misshapen tensors, UnsupportedError for ones left over.
     """
     weights = WeightLoader(file, devices, progress, head_rows)
     model = ARCHITECTURES[config.architecture](config, weights)
     weights.finish()
+    if contents is not None:
+        contents.update(weights.contents)
     return model

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from slipstream.cpu_kernels import RmsNorm
-from slipstream.runtime.kv_cache import KVCache
+from slipstream.runtime.kv_cache import KVCache, Placement
 from slipstream.runtime.models.forward_pass import Array, ForwardPass
 from slipstream.runtime.models.layer_devices import Devices
+from slipstream.runtime.models.layer_stream import LayerStream
+from slipstream.runtime.models.layers_in_place import LayersInPlace
 from slipstream.runtime.models.registry import Model
 from slipstream.runtime.models.step_inputs import StepInputs
 from slipstream.runtime.models.step_program import StepProgram, StepRecorder
@@ -40,11 +42,17 @@ class StepRunner:
     link_bytes : copied so far between the host and devices with memory of their own
     """
 
-    def __init__(self, model: Model, cache: KVCache, devices: Devices) -> None:
-        """devices : those that the model was loaded to, and the cache's pages are on"""
+    def __init__(
+        self, model: Model, cache: KVCache, devices: Devices, stream: LayerStream | None = None
+    ) -> None:
+        """devices : those that the model was loaded to, and the cache's pages are on
+
+        stream : for steps that the GPU computes alone, if there may be some
+        """
         self._model = model
         self._cache = cache
-        self._devices = devices
+        self._layers = LayersInPlace(cache, devices)
+        self._stream = stream
         self._head = devices.of_head
         self._workspaces = Workspaces()
         self._keeps = all(hasattr(each.ops, "capturing") for each in devices.backends)
@@ -53,17 +61,20 @@ class StepRunner:
         self._last: _Last = None
         self.link_bytes = 0
 
-    def logits(self, batch: StepBatch) -> np.ndarray:
+    def logits(self, batch: StepBatch, *, streamed: bool = False) -> np.ndarray:
         """As `run`, in host memory."""
-        return self.to_host(self.run(batch))
+        return self.to_host(self.run(batch, streamed=streamed))
 
-    def run(self, batch: StepBatch) -> Array:
+    def run(self, batch: StepBatch, *, streamed: bool = False) -> Array:
         """Logits (W, V) of the batch's wanted rows, where the head is, valid until the next step.
 
         Its keys and values are placed in the cache and not yet committed.
+        streamed : by the GPU, to which the layers in the host's memory are copied
         Raises CacheFullError, with nothing changed, when they do not fit.
         """
         placement = self._cache.place(batch)
+        if streamed:
+            return self._run_streamed(batch, placement)
         num_rows, most_new = placement.everything.mask.shape
         shape = (num_rows, most_new, len(placement.everything.past))
         may_keep = self._keeps and len(batch.wanted) == num_rows <= _MOST_ROWS
@@ -107,12 +118,21 @@ class StepRunner:
         self.link_bytes += kept.link_bytes
         return kept.logits
 
-    def _run_once(self, sides: StepSides) -> Array:
+    def _run_once(self, sides: StepSides, stream: LayerStream | None = None) -> Array:
         with StepRecorder() as recorder:
-            step = ForwardPass(sides, self._cache, self._devices, recorder)
+            step = ForwardPass(sides, stream or self._layers, recorder)
             logits = self._model.forward(step)
         self._last = step.last
         self.link_bytes += recorder.link_bytes + sides.mirrored_bytes
+        return logits
+
+    def _run_streamed(self, batch: StepBatch, placement: Placement) -> Array:
+        assert self._stream is not None, "there is nothing to stream"
+        self._stream.begin(placement)
+        sides = StepSides(StepInputs(batch, placement), self._workspaces)
+        logits = self._run_once(sides, self._stream)
+        self._stream.end()
+        self.link_bytes += self._stream.link_bytes
         return logits
 
     def _keep(self, shape: _Shape, sides: StepSides) -> _KeptStep:
@@ -123,7 +143,7 @@ class StepRunner:
         """
         program = StepProgram()
         with StepRecorder(program) as recorder:
-            step = ForwardPass(sides, self._cache, self._devices, recorder)
+            step = ForwardPass(sides, self._layers, recorder)
             logits = self._model.forward(step)
         kept = self._kept[shape] = _KeptStep(
             sides=sides,

@@ -12,6 +12,7 @@ from slipstream.cpu_kernels import RmsNorm
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.checkpoint import Tensor
 from slipstream.runtime.errors import CheckpointError, UnsupportedError
+from slipstream.runtime.models.layer_contents import LayerContents
 from slipstream.runtime.models.layer_devices import Devices
 
 _LAYER = re.compile(r"blk\.(\d+)\.")  # what the names of a layer's tensors begin with
@@ -65,6 +66,7 @@ class WeightLoader:
 
         head_rows : see `load_model`
         """
+        self.contents: dict[int | None, LayerContents] = {}  # what was handed out, by layer
         self._file = file
         self._head_rows = head_rows
         self._devices = devices
@@ -74,7 +76,9 @@ class WeightLoader:
 
     def matrix(self, name: str, rows: int, columns: int) -> Any:
         """A packed weight of (rows, columns). Raises CheckpointError when missing or misshapen."""
-        return self._packed(name, self._take(name, (rows, columns)), columns)
+        weight = self._packed(name, self._take(name, (rows, columns)), columns)
+        self._contents_of(name).weights.append(weight)
+        return weight
 
     def head(self, name: str, rows: int, columns: int) -> Any:
         """As `matrix`, of the first `head_rows` rows where that was asked for."""
@@ -82,8 +86,11 @@ class WeightLoader:
 
     def stacked(self, parts: Sequence[tuple[str, int]], columns: int) -> Any:
         """One packed weight of several matrices (name, rows), one above the other."""
-        weights = [self.matrix(name, rows, columns) for name, rows in parts]
-        return self._ops_of(parts[0][0]).stack_weights(weights)
+        weight = self._ops_of(parts[0][0]).stack_weights(
+            [self._packed(name, self._take(name, (rows, columns)), columns) for name, rows in parts]
+        )
+        self._contents_of(parts[0][0]).weights.append(weight)
+        return weight
 
     def embedding(self, name: str, rows: int, columns: int) -> Embedding:
         """A token embedding; its rows stay in the file."""
@@ -99,7 +106,9 @@ class WeightLoader:
 
     def norm(self, name: str, size: int, eps: float) -> RmsNorm:
         """The norm whose weights are the vector `name`."""
-        return RmsNorm(weight=self._ops_of(name).from_host(self.vector(name, size)), eps=eps)
+        norm = RmsNorm(weight=self._ops_of(name).from_host(self.vector(name, size)), eps=eps)
+        self._contents_of(name).vectors.append(norm)
+        return norm
 
     def optional_norm(self, name: str, size: int, eps: float) -> RmsNorm | None:
         """A norm that some files of this architecture have."""
@@ -113,7 +122,9 @@ class WeightLoader:
             self.vector(name, size) if name in self._file.tensors else np.zeros(size, np.float32)
             for name, size in parts
         )
-        return self._ops_of(parts[0][0]).from_host(np.concatenate(list(vectors)))
+        stacked = self._ops_of(parts[0][0]).from_host(np.concatenate(list(vectors)))
+        self._contents_of(parts[0][0]).vectors.append(stacked)
+        return stacked
 
     def optional_vector(self, name: str, size: int) -> np.ndarray | None:
         """A vector that some files of this architecture have, in the host's memory."""
@@ -133,6 +144,9 @@ class WeightLoader:
                 f"{self._file.path}: {len(left)} tensors belong to a feature of "
                 f"{self._file.architecture} models that is not implemented: {', '.join(left[:3])}"
             )
+
+    def _contents_of(self, name: str) -> LayerContents:
+        return self.contents.setdefault(layer_of(name), LayerContents())
 
     def _ops_of(self, name: str) -> ModuleType:
         """The ops of the device that a tensor goes to."""

@@ -12,6 +12,12 @@ import numpy as np
 
 from slipstream.cpu_kernels import KVPages
 from slipstream.runtime.backends import Backend
+from support.staged_standin import (
+    StandinPageLock,
+    StandinStagedLayer,
+    staged_arrays,
+    staged_bytes,
+)
 
 OPS = ("attention", "matmul", "rms_norm", "rotate_and_store", "top_k")
 
@@ -86,6 +92,11 @@ def strict_backend(name: str, ops: ModuleType, *, on_device: bool) -> Backend:
         module.empty_host = lambda *shape: np.empty(shape, np.float32)
         module.from_host = from_host
         module.to_host = to_host
+        module.StagedLayer = type(
+            "StagedLayer", (StandinStagedLayer,), {"device_pages": DevicePages}
+        )
+        module.PageLock = StandinPageLock
+        module.staged_bytes, module.staged_arrays = staged_bytes, staged_arrays
     return Backend(name=name, device=name, ops=module, reason="a stand-in")
 
 
