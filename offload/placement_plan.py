@@ -1,9 +1,11 @@
 """What of a model lives on a GPU, what that costs, and why, as a table that people read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slipstream.offload.placement import VRAM_MARGIN_BYTES, Placement
+from slipstream.offload.placement_options import PlacementOptions
 from slipstream.offload.step_times import PREFILL_TOKENS
+from slipstream.offload.streaming_plan import StreamingPlan
 from slipstream.offload.table import aligned
 from slipstream.offload.units import format_bytes
 
@@ -45,11 +47,33 @@ class PlacementPlan:
     vram_limit_bytes: int
     ram_limit_bytes: int
     why: tuple[str, ...]  # sentences: what each thing on the GPU brings, or why it is empty
+    streaming: StreamingPlan | None = None  # of the layers in RAM, for prompts
 
     @property
     def placement(self) -> Placement:
         """What lies where."""
         return self.chosen.placement
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether anything is on the GPU, or comes there for prompts."""
+        return self.placement.uses_gpu or self.streaming is not None
+
+    @property
+    def vram_bytes(self) -> int:
+        """All that the plan takes of the GPU's memory, the margin included."""
+        return self.chosen.vram_bytes + (self.streaming.vram_bytes if self.streaming else 0)
+
+    @property
+    def prefill_s(self) -> float:
+        """Predicted seconds in which 512 tokens of a prompt are read."""
+        saved_s = self.streaming.saved_s(PREFILL_TOKENS) if self.streaming else 0.0
+        return self.chosen.prefill_s - saved_s
+
+    def workload_s(self, options: PlacementOptions) -> float:
+        """Predicted seconds of the request that the options expect."""
+        saved_s = self.streaming.saved_s(options.prompt_tokens) if self.streaming else 0.0
+        return self.chosen.workload_s - saved_s
 
     def __str__(self) -> str:
         """A table of the plan beside the runner-up, and the reasons under it."""
@@ -63,11 +87,13 @@ class PlacementPlan:
             "prefill",
             "decode",
         ]
-        columns = [names, ["plan", *self.chosen.cells(self.num_layers)]]
+        plan = replace(self.chosen, vram_bytes=self.vram_bytes, prefill_s=self.prefill_s)
+        columns = [names, ["plan", *plan.cells(self.num_layers)]]
         if self.runner_up is not None:
             columns.append(["runner-up", *self.runner_up.cells(self.num_layers)])
         rows = list(zip(*columns, strict=True))
-        return "\n".join([*aligned(rows), *self.why])
+        streaming = [] if self.streaming is None else [str(self.streaming)]
+        return "\n".join([*aligned(rows), *self.why, *streaming])
 
     def compare(
         self, *, prefill_tok_per_s: float, decode_tok_per_s: float, vram_bytes: int
@@ -76,11 +102,10 @@ class PlacementPlan:
 
         vram_bytes : the most that tensors took; the margin is not among the predicted bytes here
         """
-        chosen = self.chosen
-        planned_bytes = chosen.vram_bytes - VRAM_MARGIN_BYTES
+        planned_bytes = self.vram_bytes - VRAM_MARGIN_BYTES
         speeds = (
-            ("prefill tok/s", PREFILL_TOKENS / chosen.prefill_s, prefill_tok_per_s),
-            ("decode tok/s", 1 / chosen.s_per_token, decode_tok_per_s),
+            ("prefill tok/s", PREFILL_TOKENS / self.prefill_s, prefill_tok_per_s),
+            ("decode tok/s", 1 / self.chosen.s_per_token, decode_tok_per_s),
         )
         return aligned(
             [

@@ -45,6 +45,7 @@ class Stats(SpeculationStats):
     steps         : forwards of the model, those over the prompt among them
     link_bytes    : copied between the host and a GPU in those steps and while drafting
     vram_bytes    : the most of a GPU's memory that tensors of this process have taken so far
+    streamed_tokens : of the prompt, read by the GPU with streamed weights
     """
 
     prompt_tokens: int
@@ -53,6 +54,7 @@ class Stats(SpeculationStats):
     seed: int
     link_bytes: int
     vram_bytes: int
+    streamed_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """From a model's name to everything that runs it: file, plan, weights, cache, engine."""
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,19 @@ from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.draft_choice import DraftChoice, chosen_draft
 from slipstream.runtime.draft_loading import load_draft
-from slipstream.runtime.engine import Engine
+from slipstream.runtime.engine import Engine, Streaming
 from slipstream.runtime.errors import MemoryBudgetError
-from slipstream.runtime.kv_cache import pages_for
+from slipstream.runtime.kv_cache import KVCache, pages_for
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.loading_steps import Progress, check_vocabulary, prepare_kernels, stage_of
-from slipstream.runtime.models import ModelConfig, empty_cache, load_model, read_model_config
+from slipstream.runtime.models import (
+    LayerContents,
+    LayerStream,
+    ModelConfig,
+    empty_cache,
+    load_model,
+    read_model_config,
+)
 from slipstream.runtime.options import KV_DTYPES, Options
 from slipstream.runtime.planning import ModelRequest, Planned, overlaps, plan_for
 from slipstream.runtime.preset_planning import PresetPlan, plan_on
@@ -143,20 +151,23 @@ def _load_planned(
 ) -> Loaded:
     file, config, plan, devices = request.file, request.config, planned.plan, planned.devices
     limit_vram(planned)
+    contents: dict[int | None, LayerContents] = {}
     with devices.computing(plan.threads), ThreadPoolExecutor(1) as beside:
-        for backend in dict.fromkeys((request.backend, *devices.backends)):
+        for backend in dict.fromkeys((request.backend, *planned.backends)):
             prepare_kernels(file, backend, progress)
         # Reading a vocabulary takes a core meanwhile.
         set_num_threads = request.backend.ops.set_num_threads
         set_num_threads(max(1, plan.threads - 1))
         pending = beside.submit(_read_tokenizer, file, config)
         pending.add_done_callback(lambda _: set_num_threads(plan.threads))
-        weights = load_model(file, config, devices, stage_of(progress, "loading weights"))
+        stage = stage_of(progress, "loading weights")
+        weights = load_model(file, config, devices, stage, contents=contents)
         tokenizer, chat_template = pending.result()
     costly = load_draft(request, planned, tokenizer, progress)
     # Whole pages for each sequence: else fewer of them fit than the plan says.
     num_tokens = plan.num_sequences * pages_for(plan.context) * PAGE_SIZE
     cache = empty_cache(config, devices, num_tokens, KV_DTYPES[plan.kv])
+    streaming = _streaming(planned, contents, cache)
     check_workspace(planned)
     return Loaded(
         path=file.path,
@@ -164,7 +175,7 @@ def _load_planned(
         tokenizer=tokenizer,
         chat_template=chat_template,
         plan=plan,
-        engine=Engine(weights, cache, devices, threads=plan.threads),
+        engine=Engine(weights, cache, devices, threads=plan.threads, streaming=streaming),
         speculation=Speculation(
             request.draft.names,
             request.backend.ops,
@@ -174,8 +185,19 @@ def _load_planned(
             overlap=overlaps(devices, planned.draft_backend, request.options.acceptance),
         ),
         load_s=time.perf_counter() - start,
-        backends=frozenset((*devices.backends, planned.draft_backend)),
+        backends=planned.backends,
     )
+
+
+def _streaming(
+    planned: Planned, contents: Mapping[int | None, LayerContents], cache: KVCache
+) -> Streaming | None:
+    """The layers in RAM, to be streamed to the GPU as planned."""
+    made = planned.plan.placement
+    if planned.gpu is None or made is None or made.streaming is None:
+        return None
+    layers = LayerStream(contents, cache, planned.gpu.backend, planned.devices)
+    return Streaming(plan=made.streaming, layers=layers)
 
 
 def _read_tokenizer(file: ModelFile, config: ModelConfig) -> tuple[Tokenizer, ChatTemplate | None]:

@@ -8,21 +8,31 @@ from slipstream.offload.placement_options import PlacementOptions
 from slipstream.offload.placement_plan import PlacementPlan
 from slipstream.offload.placement_planner import plan_placement
 from slipstream.offload.plan import Footprint
+from slipstream.offload.streaming_planner import plan_with_streaming
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.gpu import Gpu
 from slipstream.runtime.models import Devices, LayerDevices
 
 
 def place(
-    parts: ModelParts, draft: ModelParts | None, context: int, gpu: Gpu, vram_bytes: int
+    parts: ModelParts,
+    draft: ModelParts | None,
+    context: int,
+    gpu: Gpu,
+    vram_bytes: int,
+    *,
+    streams: bool,
 ) -> PlacementPlan:
     """Where the layers, the head and the draft go, with so much VRAM at most.
 
+    streams : whether layers in RAM are held so that they can be streamed to the GPU
+
     A draft that was asked for is kept: whether it pays is found out while it is used, and it rests
-    where it does not. Raises PlanError as `plan_placement` does.
+    where it does not. Raises PlanError as `plan_with_streaming` does.
     """
     asked = PlacementOptions(context=context, vram_bytes=vram_bytes, keeps_draft=True)
-    return plan_placement(parts, draft, gpu.costs, asked)
+    plan = plan_with_streaming if streams else plan_placement
+    return plan(parts, draft, gpu.costs, asked)
 
 
 def devices_of(placement: Placement, cpu: Backend, gpu: Backend) -> Devices:
@@ -50,10 +60,10 @@ def left_in_ram(footprint: Footprint, parts: ModelParts, placement: Placement) -
     )
 
 
-def vram_workspace_bytes(parts: ModelParts, draft: ModelParts | None, placement: Placement) -> int:
+def vram_workspace_bytes(parts: ModelParts, draft: ModelParts | None, made: PlacementPlan) -> int:
     """Bytes of VRAM that the largest steps of the model and its draft take beside the rest."""
-    num_bytes = 0
-    if placement.num_gpu_layers or placement.head_on_gpu:
+    num_bytes, placement = 0, made.placement
+    if placement.num_gpu_layers or placement.head_on_gpu or made.streaming is not None:
         num_bytes += parts.workspace_bytes
     if draft is not None and placement.draft_device == "gpu":
         num_bytes += draft.workspace_bytes

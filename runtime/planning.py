@@ -56,6 +56,12 @@ class Planned:
     gpu: Gpu | None = None
     vram_workspace_bytes: int = 0
 
+    @property
+    def backends(self) -> frozenset[Backend]:
+        """All that compute something."""
+        gpu = () if self.gpu is None else (self.gpu.backend,)
+        return frozenset((*self.devices.backends, self.draft_backend, *gpu))
+
 
 def plan_for(
     request: ModelRequest, *, vram_bytes: int | None = None, progress: Progress | None = None
@@ -89,8 +95,9 @@ def _planned(request: ModelRequest, vram_bytes: int | None, progress: Progress |
     limits = (gpu.costs.vram_bytes, options.vram_bytes, vram_bytes)
     limit = min(each for each in limits if each is not None)
     parts, draft_parts = model_parts(request, str(kv.value))
-    made = place(parts, draft_parts, in_ram.context(), gpu, limit)
-    if made.placement.uses_gpu:
+    streams = request.backend.name == "numba"  # whose panels the GPU's kernels can read
+    made = place(parts, draft_parts, in_ram.context(), gpu, limit, streams=streams)
+    if made.uses_gpu:
         return in_ram.planned_beside(gpu, made, parts, draft_parts)
     why = " ".join(made.why)
     if options.vram_bytes and not plans_anew:
@@ -156,7 +163,7 @@ class _InRam:
             draft_backend,
             Decision(what="GPU", value=gpu.name, why=f"{gpu.backend.name} kernels; see below"),
             context=self.context(),
-            max_sequences=1 if placement.num_gpu_layers else MAX_SEQUENCES,
+            max_sequences=1 if placement.num_gpu_layers or made.streaming else MAX_SEQUENCES,
         )
         if request.options.context is None:
             plan = replace(plan, decisions=tuple(map(_of_ram_alone, plan.decisions)))
@@ -165,7 +172,7 @@ class _InRam:
             devices=devices,
             draft_backend=draft_backend,
             gpu=gpu,
-            vram_workspace_bytes=vram_workspace_bytes(parts, draft, placement),
+            vram_workspace_bytes=vram_workspace_bytes(parts, draft, made),
         )
 
     def _plan(

@@ -1,6 +1,6 @@
 """How a model would run on a machine that is not this one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slipstream.offload.device_costs import MachineCosts
 from slipstream.offload.errors import PlanMemoryError, PlanOptionError
@@ -9,13 +9,12 @@ from slipstream.offload.model_parts import ModelParts
 from slipstream.offload.placement import Placement
 from slipstream.offload.placement_options import PlacementOptions
 from slipstream.offload.placement_plan import PlacementPlan
-from slipstream.offload.placement_planner import plan_placement
 from slipstream.offload.simulator import (
     RankedPlacement,
     Request,
     rank,
-    streaming_crossover_tokens,
 )
+from slipstream.offload.streaming_planner import plan_with_streaming
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
 from slipstream.runtime.options import KV_DTYPES
 from slipstream.runtime.planning import ModelRequest, choose_kv, model_parts
@@ -28,16 +27,13 @@ USUAL_CONTEXT = 4096  # tokens, where none is asked for
 class PresetPlan:
     """A plan for a machine that is only imagined, and the usual request on it, simulated.
 
-    ranked           : the placement taken, the runner-up and the CPU alone, the fastest first
-    crossover_tokens : of a prompt, from which on the GPU would read it faster with streamed
-                       weights; None where it never would
+    ranked : the placement taken, the runner-up and the CPU alone, the fastest first
     """
 
     placement: PlacementPlan
     context: int
     request: Request
     ranked: tuple[RankedPlacement, ...]
-    crossover_tokens: int | None
 
 
 def plan_on(request: ModelRequest, machine_name: str) -> PresetPlan:
@@ -63,14 +59,13 @@ def _plan_on(request: ModelRequest, machine: MachineCosts) -> PresetPlan:
     parts, draft = model_parts(request, kv)
     context = asked.context or min(USUAL_CONTEXT, parts.trained_context)
     options = PlacementOptions(context=context, vram_bytes=asked.vram_bytes)
-    made = plan_placement(parts, draft, machine, options)
+    made = plan_with_streaming(parts, draft, machine, options)
     expected = Request.expected(options)
     return PresetPlan(
         placement=made,
         context=context,
         request=expected,
-        ranked=tuple(rank(_alternatives(made), parts, draft, machine, expected)),
-        crossover_tokens=_crossover(parts, machine, made),
+        ranked=_ranked(made, parts, draft, machine, expected),
     )
 
 
@@ -89,14 +84,20 @@ def _refuse_what_means_nothing(request: ModelRequest) -> None:
         )
 
 
-def _alternatives(made: PlacementPlan) -> list[Placement]:
-    """The placement taken, the runner-up, and everything on the CPU without a draft."""
-    others = [] if made.runner_up is None else [made.runner_up.placement]
-    placements = [made.placement, *others, Placement.window(made.num_layers)]
-    return list(dict.fromkeys(placements))
-
-
-def _crossover(parts: ModelParts, machine: MachineCosts, made: PlacementPlan) -> int | None:
-    if machine.gpu is None:
-        return None
-    return streaming_crossover_tokens(parts, machine, made.placement)
+def _ranked(
+    made: PlacementPlan,
+    parts: ModelParts,
+    draft: ModelParts | None,
+    machine: MachineCosts,
+    expected: Request,
+) -> tuple[RankedPlacement, ...]:
+    """The plan, the runner-up, and everything on the CPU without a draft."""
+    streamed = made.streaming is not None and expected.prompt_tokens >= made.streaming.least_rows
+    planned = rank(
+        [made.placement], parts, draft, machine, replace(expected, streams_weights=streamed)
+    )
+    placements = [] if made.runner_up is None else [made.runner_up.placement]
+    placements.append(Placement.window(made.num_layers))
+    others = [each for each in dict.fromkeys(placements) if each != made.placement]
+    ranked = [*planned, *rank(others, parts, draft, machine, expected)]
+    return tuple(sorted(ranked, key=lambda each: each.simulated.request_s))

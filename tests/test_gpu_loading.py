@@ -63,17 +63,50 @@ def test_any_budget_has_the_bits_of_the_cpu_and_is_kept(
     while num_parts > 1:  # less VRAM each time
         with LLM(path, vram_bytes=limit, context=256) as llm:
             assert llm.plan.placement is not None
-            chosen = llm.plan.placement.chosen
-            assert limit is None or chosen.vram_bytes <= limit
+            plan = llm.plan.placement
+            chosen = plan.chosen
+            assert limit is None or plan.vram_bytes <= limit
             np.testing.assert_array_equal(llm.logits(PROMPT), want)
             made = llm.generate(PROMPT, **GREEDY)
             assert made.token_ids == answer.token_ids
             assert made.stats["link_bytes"] > 0
-            assert 0 < made.stats["vram_bytes"] <= chosen.vram_bytes - VRAM_MARGIN_BYTES
+            assert 0 < made.stats["vram_bytes"] <= plan.vram_bytes - VRAM_MARGIN_BYTES
         placements.add(chosen.placement)
         num_parts = chosen.placement.num_gpu_layers + chosen.placement.head_on_gpu
-        limit = chosen.vram_bytes - 1
+        limit = plan.vram_bytes - 1
     assert len(placements) >= 3
+
+
+@pytest.mark.parametrize("kv", ["f16", "q8_0"])
+def test_prompts_are_streamed_where_that_is_planned(
+    kv: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps that follow are the CPU's, which has the keys and values."""
+    path, shape = tmp_path / "tiny.gguf", tiny_shape("qwen2", num_layers=6)
+    write_tiny_model(path, architecture="qwen2", quant_type=QuantType.Q4_K, shape=shape)
+    prompt = [5 + i % 30 for i in range(400)]
+    with LLM(path, vram_bytes=0, context=512, kv=kv) as llm:
+        want = llm.generate(prompt, **GREEDY, logprobs=2)
+    gpu = StandinGpu(room(1000 * MB))
+    use(gpu, monkeypatch)
+    with LLM(path, context=512, kv=kv) as llm:
+        assert llm.plan.placement is not None
+        whole_bytes = llm.plan.placement.vram_bytes
+        assert llm.plan.placement.streaming is None  # with all layers on the GPU
+    limit, num_streamed = whole_bytes - 1, []
+    while len(num_streamed) < 12:
+        with LLM(path, context=512, kv=kv, vram_bytes=limit) as llm:
+            plan = llm.plan.placement
+            assert plan is not None
+            got = llm.generate(prompt, **GREEDY, logprobs=2)
+        assert (got.token_ids, got.logprobs) == (want.token_ids, want.logprobs)
+        assert 0 < got.stats["vram_bytes"] <= plan.vram_bytes - VRAM_MARGIN_BYTES
+        assert plan.vram_bytes <= limit
+        streaming, streamed = plan.streaming, got.stats["streamed_tokens"]
+        assert streamed == (0 if streaming is None else len(prompt))
+        num_streamed.append(0 if streaming is None else streaming.num_layers)
+        limit = plan.vram_bytes - 1
+    assert len(set(num_streamed)) > 2
 
 
 def test_answers_with_a_draft_wherever_it_is(
@@ -97,8 +130,8 @@ def test_answers_with_a_draft_wherever_it_is(
         if not placement.uses_gpu:
             continue
 
-        def placed(*given: Any, placement: Placement = placement) -> PlacementPlan:
-            made = place(*given)
+        def placed(*given: Any, placement: Placement = placement, streams: bool) -> PlacementPlan:
+            made = place(*given, streams=False)
             return replace(made, chosen=replace(made.chosen, placement=placement))
 
         monkeypatch.setattr(planning, "place", placed)

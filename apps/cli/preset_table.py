@@ -8,7 +8,7 @@ from slipstream.runtime.preset_planning import PresetPlan
 
 
 def preset_lines(made: PresetPlan) -> list[str]:
-    """Where everything lies, the usual request simulated, and when streaming weights would pay."""
+    """Where everything lies, and the usual request simulated."""
     return [
         f"With room for {made.context:,} tokens:",
         *str(made.placement).splitlines(),
@@ -16,8 +16,6 @@ def preset_lines(made: PresetPlan) -> list[str]:
         f"A request of {made.request.prompt_tokens} tokens with an answer of "
         f"{made.request.answer_tokens}, simulated:",
         *aligned([_HEADER, *(_row(each, made) for each in made.ranked)]),
-        "",
-        _crossover_line(made),
     ]
 
 
@@ -43,13 +41,3 @@ def _name(placement: Placement, made: PresetPlan) -> str:
     if runner_up is not None and placement == runner_up.placement:
         return "runner-up"
     return "CPU alone, no draft"
-
-
-def _crossover_line(made: PresetPlan) -> str:
-    tokens = made.crossover_tokens
-    if tokens is None:
-        return "Streaming weights to the GPU would pay for no prompt."
-    return (
-        f"Streaming weights to the GPU would pay for prompts from {tokens:,} tokens on; this "
-        "version does not do that."
-    )

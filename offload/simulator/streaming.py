@@ -1,9 +1,8 @@
 """Prefill with streamed weights: the GPU computes all layers, those in RAM through a staging area.
 
 A layer that lies in RAM is copied to one of two buffers in VRAM while the GPU computes the layer
-before it, and takes all rows of the prompt before the next one begins, so each weight crosses the
-link once for a prompt. That pays from some length on: copying takes as long for any prompt,
-computing on the CPU takes longer for each token.
+before it, so each weight crosses the link once for a chunk of a prompt. That pays from some number
+of rows on: copying takes as long for any, computing on the CPU takes longer for each.
 """
 
 from bisect import bisect_left
@@ -18,90 +17,94 @@ from slipstream.offload.simulator.timeline import Timeline
 from slipstream.offload.step_times import FLOAT_BYTES, PREFILL_TOKENS
 
 NUM_BUFFERS = 2
+# A weight is brought into the order that the GPU's kernels read: it is read and written once, each
+# of which takes as long as a product with one row.
+_UNPACKING_ROWS = 2
 
 
 def add_streamed_prefill(works: WorkList, model: PlacedParts, prompt: Prompt) -> tuple[int, ...]:
-    """Adds the reading of a prompt by the GPU alone, layer by layer; the works that end it.
+    """Adds the steps in which the GPU alone reads a prompt; the works that end the last.
 
-    Keys and values of a layer in RAM go back there. The logits of the last row are wanted. Raises
-    ValueError for a machine without a GPU.
+    Keys and values of a layer in RAM go back there. Logits of each chunk's last row are wanted.
+    Raises ValueError for a machine without a GPU.
     """
-    chunks = list(prompt.chunks())
-    if not chunks:
-        return ()
-    parts = model.parts
-    row_bytes = parts.hidden_size * FLOAT_BYTES
-    inputs = [
-        works.copy("gpu", f"{model.name}, hidden states", n * row_bytes, ()) for n, _ in chunks
-    ]
-    last = inputs[-1:]
+    after: tuple[int, ...] = ()
+    for rows, held_tokens in prompt.chunks():
+        after = _add_chunk(works, model, rows, model.parts.kv_tokens(held_tokens), after)
+    return after
+
+
+def _add_chunk(
+    works: WorkList, model: PlacedParts, rows: int, tokens: int, after: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Adds one step while the cache holds `tokens` tokens; the works that end it."""
+    name, hidden_bytes = model.name, rows * model.parts.hidden_size * FLOAT_BYTES
+    last = (works.copy("gpu", f"{name}, hidden states", hidden_bytes, after),)
+    buffers = deque([after] * NUM_BUFFERS)  # what must be done before each may be filled
     written = []
-    buffers: deque[int] = deque()  # the last uses of those that are taken
-    for layer_id, layer in enumerate(parts.layers):
-        name = f"{model.name}, layer {layer_id}"
-        needed = []
-        streamed = not model.placement.layers_on_gpu[layer_id]
-        if streamed:
-            free = (buffers.popleft(),) if len(buffers) == NUM_BUFFERS else ()
-            needed = [works.copy("gpu", f"{name}, weights", layer.weight_bytes, free)]
-        for rows, held_tokens in chunks:
-            seconds = works.gpu.layer_seconds(layer, rows, parts.kv_tokens(held_tokens))
-            last = [works.compute("gpu", name, seconds, (*last, *needed))]
-            if streamed:
-                num_bytes = rows * layer.kv_bytes_per_token
-                written.append(works.copy("cpu", f"{name}, KV cache", num_bytes, tuple(last)))
-        if streamed:
-            buffers.extend(last)
-    return (add_head(works, model, rows=1, here="gpu", after=tuple(last)), *written)
+    for layer_id, layer in enumerate(model.parts.layers):
+        what = f"{name}, layer {layer_id}"
+        seconds = works.gpu.layer_seconds(layer, rows, tokens)
+        if model.placement.layers_on_gpu[layer_id]:
+            last = (works.compute("gpu", what, seconds, last),)
+            continue
+        free, kv_bytes = buffers.popleft(), layer.kv_bytes_per_token
+        weights = works.copy("gpu", f"{what}, weights", layer.weight_bytes, free)
+        past = works.copy("gpu", f"{what}, KV cache", tokens * kv_bytes, (weights,))
+        seconds += _UNPACKING_ROWS * works.gpu.layer_seconds(layer, 1, 0)
+        last = (works.compute("gpu", what, seconds, (*last, past)),)
+        written.append(works.copy("cpu", f"{what}, KV cache", rows * kv_bytes, last))
+        buffers.append((written[-1],))
+    return (add_head(works, model, rows=1, here="gpu", after=last), *written)
 
 
-def staging_bytes(parts: ModelParts, placement: Placement, tokens: int) -> int:
-    """VRAM that a streamed prefill of `tokens` tokens takes beyond the placement's own.
+def staging_bytes(parts: ModelParts, placement: Placement, context: int) -> int:
+    """VRAM that streamed layers take beyond the placement's own and a workspace.
 
-    Two buffers for the largest layer in RAM, with its keys and values, and the hidden states of all
-    rows, before and after a layer.
+    Two buffers for the largest layer in RAM, with a KV cache of `context` tokens, and once more its
+    two largest matrices, which a step has in the order of the GPU's kernels at a time.
     """
     in_ram = [
         layer
         for layer, on_gpu in zip(parts.layers, placement.layers_on_gpu, strict=True)
         if not on_gpu
     ]
+    tokens = parts.kv_tokens(context)
     buffer_bytes = max((layer.bytes_with_kv(tokens) for layer in in_ram), default=0)
-    num_buffers = min(NUM_BUFFERS, len(in_ram))
-    return num_buffers * buffer_bytes + 2 * tokens * parts.hidden_size * FLOAT_BYTES
+    unpacked = (sorted(each.num_bytes for each in layer.matrices)[-2:] for layer in in_ram)
+    return min(NUM_BUFFERS, len(in_ram)) * buffer_bytes + max(map(sum, unpacked), default=0)
 
 
-def streaming_crossover_tokens(
-    parts: ModelParts,
-    machine: MachineCosts,
-    placement: Placement,
-    *,
-    chunk_tokens: int = PREFILL_TOKENS,
-    most_tokens: int | None = None,
+def chunk_seconds(
+    parts: ModelParts, machine: MachineCosts, placement: Placement, rows: int, *, streamed: bool
+) -> float:
+    """Seconds of the first step of a prompt, of so many rows."""
+    works, prompt = WorkList(machine=machine), Prompt(tokens=rows)
+    add = add_streamed_prefill if streamed else add_prefill
+    add(works, PlacedParts(name="target", parts=parts, placement=placement), prompt)
+    return Timeline.of(works.works).end_s
+
+
+def streaming_crossover_rows(
+    parts: ModelParts, machine: MachineCosts, placement: Placement
 ) -> int | None:
-    """The length of prompt from which on the GPU reads it faster with streamed weights.
+    """The rows of a step from which on the GPU computes it faster with streamed weights.
 
-    None where that is beyond `most_tokens`, by default the context that the model was trained for,
-    and where no layer lies in RAM.
-    About the length at which tokens * (CPU's seconds a token) > layer's bytes / link + GPU's
-    seconds. It is found by bisection: where streaming pays, it is taken to pay for longer prompts.
-    Raises ValueError for a machine without a GPU.
+    None where that is beyond 512, which a step has at most, and where no layer lies in RAM.
+    About the number at which rows * (CPU's seconds a row) > layer's bytes / link + GPU's seconds.
+    It is found by bisection: where streaming pays, it is taken to pay for more rows. Raises
+    ValueError for a machine without a GPU.
     """
     if all(placement.layers_on_gpu):
         return None
-    most_tokens = parts.trained_context if most_tokens is None else most_tokens
-    model = PlacedParts(name="target", parts=parts, placement=placement)
 
-    def pays(tokens: int) -> bool:
-        prompt = Prompt(tokens=tokens, chunk_tokens=chunk_tokens)
-        in_place, streamed = WorkList(machine=machine), WorkList(machine=machine)
-        add_prefill(in_place, model, prompt)
-        add_streamed_prefill(streamed, model, prompt)
-        return Timeline.of(streamed.works).end_s < Timeline.of(in_place.works).end_s
+    def pays(rows: int) -> bool:
+        in_place_s, streamed_s = (
+            chunk_seconds(parts, machine, placement, rows, streamed=streamed)
+            for streamed in (False, True)
+        )
+        return streamed_s < in_place_s
 
-    reach = min(chunk_tokens, most_tokens)
-    while not pays(reach):
-        if reach == most_tokens:
-            return None
-        reach = min(2 * reach, most_tokens)
-    return 1 + bisect_left(range(1, reach), True, key=pays)
+    if not pays(PREFILL_TOKENS):
+        return None
+    return 1 + bisect_left(range(1, PREFILL_TOKENS), True, key=pays)

@@ -5,6 +5,7 @@ from slipstream.runtime.engine.engine import Engine
 from slipstream.runtime.engine.generation import Generation, TokenStream
 from slipstream.runtime.engine.job import LARGEST_CHUNK, Job
 from slipstream.runtime.engine.scoring import Scoring
+from slipstream.runtime.engine.streaming_choice import Streaming
 
 __all__ = [
     "LARGEST_CHUNK",
@@ -13,5 +14,6 @@ __all__ = [
     "Generation",
     "Job",
     "Scoring",
+    "Streaming",
     "TokenStream",
 ]

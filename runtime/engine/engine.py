@@ -5,6 +5,7 @@ import threading
 from slipstream.runtime.engine.inbox import Inbox
 from slipstream.runtime.engine.job import Job
 from slipstream.runtime.engine.step_loop import StepLoop
+from slipstream.runtime.engine.streaming_choice import Streaming
 from slipstream.runtime.errors import EngineError
 from slipstream.runtime.kv_cache import KVCache
 from slipstream.runtime.models import Devices, Model
@@ -13,13 +14,22 @@ from slipstream.runtime.models import Devices, Model
 class Engine:
     """Runs jobs of any number of threads on one model, in one thread of its own."""
 
-    def __init__(self, model: Model, cache: KVCache, devices: Devices, *, threads: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        cache: KVCache,
+        devices: Devices,
+        *,
+        threads: int,
+        streaming: Streaming | None = None,
+    ) -> None:
         """`cache` is the engine's alone; `threads` share the work of each step.
 
-        devices : those that the model was loaded to
+        devices   : those that the model was loaded to
+        streaming : how its layers in RAM are streamed to a GPU for prompts, if they are
         """
         self._inbox = Inbox()
-        loop = StepLoop(self._inbox, model, cache, devices, threads)
+        loop = StepLoop(self._inbox, model, cache, devices, threads, streaming)
         self._thread = threading.Thread(target=loop.run, name="slipstream-engine", daemon=True)
         self._thread.start()
 

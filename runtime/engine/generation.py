@@ -201,6 +201,7 @@ class Generation(Job):
                 "seed": self._sampler.seed,
                 "link_bytes": self.link_bytes + draft_bytes,
                 "vram_bytes": self._vram_bytes(),
+                "streamed_tokens": self.streamed_tokens,
                 **drafts,
             },
             logprobs=tuple(self._logprobs),

@@ -21,6 +21,7 @@ class Job(ABC):
     reuses_cache : whether a cached prefix may stand in for computing it
     slot, cached : set by the engine: KV cache slot, and how many tokens it holds
     link_bytes   : kept by the engine: of its share in steps, copied between host and GPU
+    streamed_tokens : kept by the engine: fed in steps with streamed weights
     """
 
     reuses_cache = True
@@ -35,6 +36,7 @@ class Job(ABC):
         self.finished = False
         self.hidden: np.ndarray | None = None
         self.link_bytes = 0
+        self.streamed_tokens = 0
 
     @property
     def num_pending(self) -> int:

@@ -33,12 +33,14 @@ class PrefillPace:
 class ScheduledStep:
     """A step, and for each job in it how many of its tokens and which wanted rows belong to it.
 
-    tree : the draft of the one job, in a step that verifies one
+    tree     : the draft of the one job, in a step that verifies one
+    streamed : whether the GPU computes all of it, from copies of the layers in RAM
     """
 
     batch: StepBatch
     jobs: list[tuple[Job, int, slice]]
     tree: DraftTree = EMPTY
+    streamed: bool = False
 
 
 def _verification(job: Job, tree: DraftTree) -> ScheduledStep:

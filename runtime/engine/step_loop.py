@@ -1,13 +1,15 @@
 """The loop that admits, schedules, runs and advances every caller's job."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
 from slipstream.runtime.engine.inbox import Inbox
-from slipstream.runtime.engine.job import Job
+from slipstream.runtime.engine.job import LARGEST_CHUNK, Job
 from slipstream.runtime.engine.prefix_cache import PrefixCache
 from slipstream.runtime.engine.scheduler import PrefillPace, ScheduledStep, schedule
+from slipstream.runtime.engine.streaming_choice import Streaming, StreamingChoice
 from slipstream.runtime.errors import EngineError, MemoryBudgetError
 from slipstream.runtime.kv_cache import CacheFullError, KVCache, pages_for
 from slipstream.runtime.models import Devices, Model, StepRunner
@@ -17,10 +19,18 @@ class StepLoop:
     """What the engine's thread does. It alone holds the model, which goes when it ends."""
 
     def __init__(
-        self, inbox: Inbox, model: Model, cache: KVCache, devices: Devices, num_threads: int
+        self,
+        inbox: Inbox,
+        model: Model,
+        cache: KVCache,
+        devices: Devices,
+        num_threads: int,
+        streaming: Streaming | None = None,
     ) -> None:
         self._inbox = inbox
-        self._runner = StepRunner(model, cache, devices)
+        stream = None if streaming is None else streaming.layers
+        self._runner = StepRunner(model, cache, devices, stream)
+        self._streaming = None if streaming is None else StreamingChoice(streaming.plan)
         self._cache = cache
         self._devices = devices
         self._num_threads = num_threads
@@ -42,7 +52,7 @@ class StepLoop:
         try:
             self._admit()
             if self._running:
-                step = schedule(self._running, self._pace.rows)
+                step = self._next_step()
                 self._advance(step, self._forward(step))
         except Exception as error:  # a bug or no memory: its jobs hear of it, the engine lives
             self._fail_running(error)
@@ -72,6 +82,14 @@ class StepLoop:
             job.slot = self._cache.open()
         job.started(job.cached)
 
+    def _next_step(self) -> ScheduledStep:
+        """With a long part of a prompt where it is streamed; else what the pace allows."""
+        if self._streaming and any(job.num_pending > 1 for job in self._running):
+            step = schedule(self._running, LARGEST_CHUNK)
+            if self._streaming.pays(len(step.batch.tokens)):
+                return replace(step, streamed=True)
+        return schedule(self._running, self._pace.rows)
+
     def _forward(self, step: ScheduledStep) -> np.ndarray:
         """Logits of the step's wanted rows; idle sequences make room for its keys and values."""
         link_bytes = self._runner.link_bytes
@@ -79,21 +97,29 @@ class StepLoop:
             while True:
                 start = time.perf_counter()
                 try:
-                    logits = self._runner.logits(step.batch)
+                    logits = self._runner.logits(step.batch, streamed=step.streamed)
                     break
                 except CacheFullError:
                     if not self._prefixes.evict_one():
                         raise
         seconds, num_rows = time.perf_counter() - start, len(step.batch.tokens)
-        if not step.tree:  # whose rows have no prompt's speed: logits of each are wanted
-            self._pace.observe(num_rows, seconds)
+        self._observe(step, num_rows, seconds)
         link_bytes = self._runner.link_bytes - link_bytes
         for job, count, _ in step.jobs:
             job.link_bytes += link_bytes * count // num_rows
+            job.streamed_tokens += count if step.streamed else 0
         job, count, _ = step.jobs[0]
         if len(self._running) == 1 and count == 1:
             job.took(num_rows, seconds)
         return logits
+
+    def _observe(self, step: ScheduledStep, num_rows: int, seconds: float) -> None:
+        if step.tree:  # whose rows have no prompt's speed: logits of each are wanted
+            return
+        if not step.streamed:
+            self._pace.observe(num_rows, seconds)
+        if self._streaming and num_rows >= PrefillPace.SMALLEST:
+            self._streaming.observe(num_rows, seconds, streamed=step.streamed)
 
     def _advance(self, step: ScheduledStep, logits: np.ndarray) -> None:
         hidden = self._runner.hidden() if step.batch.keeps_all else None

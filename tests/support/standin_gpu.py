@@ -42,6 +42,7 @@ class StandinGpu:
         ops.pack_weight = self._counted(ops.pack_weight, lambda weight: weight.num_bytes)
         ops.empty = self._counted(ops.empty, lambda array: array.nbytes)
         ops.KVPages = self._pages_type(ops.KVPages)
+        ops.StagedLayer = self._staged_type(ops.StagedLayer)
 
     def found(self, options: Options, *_: Any, may_have_less: bool) -> Gpu:
         """In the place of `runtime.gpu.find_gpu`: it has measured costs, and is fast."""
@@ -81,6 +82,18 @@ class StandinGpu:
             return result
 
         return made
+
+    def _staged_type(self, staged: type) -> type:
+        gpu = self
+
+        class CountedLayer(staged):
+            device_pages = gpu.backend.ops.KVPages
+
+            def __init__(self, weights_bytes: int, like: Any) -> None:
+                gpu._take(weights_bytes)
+                super().__init__(weights_bytes, like)
+
+        return CountedLayer
 
     def _pages_type(self, pages: type) -> type:
         gpu = self

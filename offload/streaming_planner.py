@@ -1,0 +1,67 @@
+"""Decides whether VRAM is kept for streaming layers to the GPU, or given to more of them."""
+
+from dataclasses import replace
+
+from slipstream.offload.device_costs import MachineCosts
+from slipstream.offload.errors import PlanMemoryError
+from slipstream.offload.model_parts import ModelParts
+from slipstream.offload.placement import Placement
+from slipstream.offload.placement_options import PlacementOptions
+from slipstream.offload.placement_plan import PlacementPlan
+from slipstream.offload.placement_planner import plan_placement
+from slipstream.offload.simulator import staging_bytes
+from slipstream.offload.streaming_plan import plan_streaming
+
+
+def plan_with_streaming(
+    parts: ModelParts, draft: ModelParts | None, machine: MachineCosts, options: PlacementOptions
+) -> PlacementPlan:
+    """As `plan_placement`, with layers in RAM streamed for prompts where the request gains by it.
+
+    Streaming takes what VRAM the best placement leaves, or else the best placement beside it is
+    compared with that without it. Raises as `plan_placement` does.
+    """
+    made = plan_placement(parts, draft, machine, options)
+    if machine.gpu is None:
+        return made
+    return (
+        _with_streaming(made, parts, machine, options)
+        or _beside_streaming(made, parts, draft, machine, options)
+        or made
+    )
+
+
+def _with_streaming(
+    made: PlacementPlan, parts: ModelParts, machine: MachineCosts, options: PlacementOptions
+) -> PlacementPlan | None:
+    """The plan with streaming, where there is room for it and the usual request gains by it."""
+    streaming = plan_streaming(parts, machine, made.placement, options.context)
+    if streaming is None or streaming.saved_s(options.prompt_tokens) <= 0:
+        return None
+    why = made.why if made.placement.uses_gpu else ()  # which say why the GPU stays empty
+    planned = replace(made, streaming=streaming, why=why)
+    return planned if planned.vram_bytes <= made.vram_limit_bytes else None
+
+
+def _beside_streaming(
+    made: PlacementPlan,
+    parts: ModelParts,
+    draft: ModelParts | None,
+    machine: MachineCosts,
+    options: PlacementOptions,
+) -> PlacementPlan | None:
+    """The best plan that leaves room for streaming, where that is the faster one."""
+    staged = staging_bytes(parts, Placement.window(len(parts.layers)), options.context)
+    for kept_bytes in (staged, staged + parts.workspace_bytes):
+        left_bytes = made.vram_limit_bytes - kept_bytes
+        if left_bytes < 0:
+            return None
+        try:
+            smaller = plan_placement(parts, draft, machine, replace(options, vram_bytes=left_bytes))
+        except PlanMemoryError:
+            return None
+        within = replace(smaller, vram_limit_bytes=made.vram_limit_bytes)
+        planned = _with_streaming(within, parts, machine, options)
+        if planned is not None:
+            return planned if planned.workload_s(options) < made.workload_s(options) else None
+    return None
