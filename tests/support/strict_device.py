@@ -13,7 +13,7 @@ import numpy as np
 from slipstream.cpu_kernels import KVPages
 from slipstream.runtime.backends import Backend
 
-OPS = ("attention", "matmul", "rms_norm", "rotate_and_store", "top_k")
+OPS = ("attention", "blend_gated", "matmul", "rms_norm", "rotate_and_store", "top_k")
 
 
 class DeviceArray(np.ndarray):
