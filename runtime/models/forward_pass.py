@@ -40,6 +40,16 @@ class ForwardPass:
         """Go on at this layer's device; x (M, C) there."""
         return self._at(self._devices.of_layer(layer_id), x)
 
+    def begin_at_layer(self, layer_id: int, *inputs: np.ndarray) -> list[Array]:
+        """Begin at this layer's device, with several of the step's inputs, which are only read.
+
+        inputs : from `given` and `embed`; they come in one copy with places and angles
+        """
+        self._side = self._sides.of(self._devices.of_layer(layer_id))
+        brought = [self._side.bring(array) for array in inputs]
+        self._recorder.begin_leg(self._side.ops)
+        return brought
+
     def _at(self, backend: Backend, x: Array) -> Array:
         before, self._side = self._side, self._sides.of(backend)
         if self._side is before:
@@ -94,12 +104,18 @@ class ForwardPass:
     def add_linear(
         self, to: Array, x: Array, weight: Any, *, activation: str | None = None
     ) -> None:
-        """to += h @ weight.T, the residual connection; h is x, or gated by itself."""
+        """to += h @ weight.T, as the residual connection does; h is x, or gated by itself."""
         self._here.ops.matmul(x, weight, activation=activation, accumulate=True, out=to)
 
     def add_normed(self, to: Array, x: Array, norm: RmsNorm) -> None:
         """to += norm(x)."""
         self._here.ops.rms_norm(x, norm, accumulate=True, out=to)
+
+    def blend_gated(self, gate: Array, a: Array, b: Array | None, name: str) -> Array:
+        """z * a + (1 - z) * b, z = 1 / (1 + exp(-gate)), into the buffer `name`; b None is zeros."""
+        out = self._here.take(name, *gate.shape)
+        self._here.ops.blend_gated(gate, a, b, out=out)
+        return out
 
     def rotate_and_store(
         self,

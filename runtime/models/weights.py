@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -84,6 +85,20 @@ class WeightLoader:
         """One packed weight of several matrices (name, rows), one above the other."""
         weights = [self.matrix(name, rows, columns) for name, rows in parts]
         return self._ops_of(parts[0][0]).stack_weights(weights)
+
+    def side_by_side(self, name: str, rows: int, widths: Sequence[int]) -> list[Any]:
+        """A packed weight of (rows, width) for each of the `widths` that make up a matrix.
+
+        What is given to them need not be put into one row first. Each width is a multiple of the
+        columns of a block of the matrix's quantisation.
+        """
+        tensor = self._take(name, (rows, sum(widths)))
+        ends = np.cumsum([tensor.quant_type.row_bytes(width) for width in widths])
+        parts = np.split(tensor.data, ends[:-1], axis=1)
+        return [
+            self._packed(name, replace(tensor, data=np.ascontiguousarray(part)), width)
+            for part, width in zip(parts, widths, strict=True)
+        ]
 
     def embedding(self, name: str, rows: int, columns: int) -> Embedding:
         """A token embedding; its rows stay in the file."""
