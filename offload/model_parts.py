@@ -70,6 +70,7 @@ class ModelParts:
     vocab_size: int  # V
     workspace_bytes: int  # scratch memory of the largest step, on each device that has a part
     trained_context: int  # tokens
+    takes_turns: bool = False  # a draft that needs what the target's last step brought
 
     @property
     def head_bytes(self) -> int:

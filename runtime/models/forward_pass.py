@@ -112,7 +112,10 @@ class ForwardPass:
         self._here.ops.rms_norm(x, norm, accumulate=True, out=to)
 
     def blend_gated(self, gate: Array, a: Array, b: Array | None, name: str) -> Array:
-        """z * a + (1 - z) * b, z = 1 / (1 + exp(-gate)), into the buffer `name`; b None is zeros."""
+        """z * a + (1 - z) * b into the buffer `name`, (M, C); z = 1 / (1 + exp(-gate)).
+
+        Without b it is z * a.
+        """
         out = self._here.take(name, *gate.shape)
         self._here.ops.blend_gated(gate, a, b, out=out)
         return out
