@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 
 from slipstream.cpu_kernels import QuantType, compiled
+from slipstream.offload.device_costs import NominalDeviceCosts
 from slipstream.offload.placement import VRAM_MARGIN_BYTES, Device, Placement
 from slipstream.offload.placement_plan import PlacementPlan
-from slipstream.runtime import planning
+from slipstream.runtime import planning, preset_planning
 from slipstream.runtime.backends import Backend, load_backend
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.dovetail import DraftFile
 from slipstream.runtime.dovetail.draft import DovetailDraft
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.llm import LLM
+from slipstream.runtime.loading import plan_model_on
 from slipstream.runtime.model_parts import trained_parts
+from slipstream.runtime.options import Options
 from support.fixed_costs import draft_always
 from support.interpreted_models import gpu_backend
 from support.op_tolerances import spread_error
@@ -142,7 +145,7 @@ def test_answers_are_the_same_wherever_it_is(
         assert made.stats["drafted_tokens"] > 0
         assert made.stats["link_bytes"] > 0
         assert (llm.plan.footprint.draft is None) == (device == "gpu")
-        assert any("takes turns" in line or "take turns" in line for line in llm.plan.lines())
+        assert any("so they take turns" in line for line in llm.plan.lines())
 
 
 def test_its_bytes_are_planned(target: Path, draft: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +179,33 @@ def test_the_planner_puts_it_there(
             draft_always(llm)
             made = llm.generate(PROMPT, **GREEDY)
             assert 0 < made.stats["vram_bytes"] <= chosen.vram_bytes - VRAM_MARGIN_BYTES
+
+
+def test_a_machine_that_is_not_here_would_have_it_on_its_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that has room for the draft alone: in turns with the target on the CPU."""
+    target, draft = tmp_path / "tiny.gguf", tmp_path / "draft.safetensors"
+    shape = tiny_shape("llama", num_layers=12)
+    write_tiny_model(target, architecture="llama", quant_type=QuantType.Q8_0, shape=shape)
+    write_tiny_draft(draft, target)
+    with ModelFile.open(target) as file:
+        parts = trained_parts(DraftFile.open(draft), file, load_backend("numba"))
+    gpu = StandinGpu(room(parts.whole_bytes(CONTEXT)))
+    costs = gpu.found(Options(), may_have_less=False).costs
+    cpu = NominalDeviceCosts(read_gb_per_s=1, multiply_adds_per_s=1e12, layer_overhead_s=1e-4)
+    machine = replace(costs, cpu=cpu)  # so that more rows take no longer
+    monkeypatch.setattr(preset_planning, "machine_preset", lambda name: machine)
+    made = plan_model_on(target, Options(draft=str(draft), context=CONTEXT), "stand-in")
+    chosen = made.placement.chosen
+    assert chosen.placement == Placement.window(12, draft_device="gpu")
+    assert chosen.vram_bytes == room(parts.whole_bytes(CONTEXT))
+    first = made.ranked[0]
+    assert first.placement == chosen.placement
+    assert first.simulated.link_bytes_per_token > 0
+    shares = first.simulated.busy_shares
+    assert shares["gpu"] > 0
+    assert shares["cpu"] + shares["gpu"] <= 1
 
 
 @pytest.mark.gpu
