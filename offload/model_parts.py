@@ -59,7 +59,7 @@ class LayerPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelParts:
-    """A model: its layers in order, then the head. A draft model is another one.
+    """A model: its layers in order, then the head. A draft is another one.
 
     The embedding is not a part: its rows come from the model file, through the CPU.
     """

@@ -99,6 +99,18 @@ def test_what_crosses_the_link_is_counted(target: Path, draft: Path) -> None:
     assert states + candidates < crossed[0] < states + candidates + 1000  # places and angles
 
 
+def test_hidden_states_of_a_target_on_the_gpu_are_counted(
+    target: Path, draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt's go up to the head, and as it consumed them down to the draft."""
+    use(StandinGpu(room(1000 * MB)), monkeypatch)
+    with_placement(monkeypatch, (), True, "cpu")
+    with LLM(target, draft=str(draft), speculate="dovetail", context=CONTEXT) as llm:
+        made = llm.generate(PROMPT, temperature=0, max_tokens=1)
+    states = 4 * len(PROMPT) * 256
+    assert 2 * states < made.stats["link_bytes"] < 3 * states
+
+
 def with_placement(
     monkeypatch: pytest.MonkeyPatch, layers: tuple[int, ...], head: bool, device: Device
 ) -> Placement:
