@@ -233,3 +233,22 @@ def test_the_gpu_has_the_numbers_of_the_cpu(
     for got, want in results:
         if got.dtype == np.float32:
             assert spread_error(got, want) < 0.04
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of what memory holds unread
+def test_answers_with_the_gpu_drafting(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu_backend(monkeypatch)
+    draft = tmp_path / "draft.safetensors"
+    write_tiny_draft(draft, target)
+    with LLM(target, speculate="off", context=CONTEXT) as plain:
+        want = plain.generate(PROMPT, temperature=0, max_tokens=4)
+    options = Options(draft=str(draft), speculate="dovetail", context=CONTEXT)
+    with LLM.open(target, options, backend="numba", draft_backend="triton") as llm:
+        draft_always(llm)
+        made = llm.generate(PROMPT, temperature=0, max_tokens=4)
+    assert made.token_ids == want.token_ids
+    assert made.stats["drafted_tokens"] > 0
+    assert made.stats["link_bytes"] > 0

@@ -59,7 +59,7 @@ class StepSide:
         return self._mirror.add(self._inputs.offsets)
 
     def bring(self, array: np.ndarray) -> Any:
-        """One of the arrays of `inputs`, there; what it is to hold next comes with the others."""
+        """One of the arrays of `inputs`, there, to be read."""
         if id(array) not in self._brought:
             self._brought[id(array)] = self._mirror.add(array)
         return self._brought[id(array)]

@@ -87,10 +87,10 @@ class WeightLoader:
         return self._ops_of(parts[0][0]).stack_weights(weights)
 
     def side_by_side(self, name: str, rows: int, widths: Sequence[int]) -> list[Any]:
-        """A packed weight of (rows, width) for each of the `widths` that make up a matrix.
+        """The columns of a matrix (rows, sum of widths) as packed weights (rows, width), in order.
 
-        What is given to them need not be put into one row first. Each width is a multiple of the
-        columns of a block of the matrix's quantisation.
+        Their inputs then need not be put side by side. Each width is a multiple of the columns of
+        a block of the matrix's quantisation. Raises CheckpointError as `matrix` does.
         """
         tensor = self._take(name, (rows, sum(widths)))
         ends = np.cumsum([tensor.quant_type.row_bytes(width) for width in widths])
