@@ -8,6 +8,7 @@ tests.
 
 from slipstream.cpu_kernels.reference.dequantize import dequantize
 from slipstream.gpu_kernels.attention import attention
+from slipstream.gpu_kernels.blend_gated import blend_gated
 from slipstream.gpu_kernels.device import NoDeviceError, compute_device
 from slipstream.gpu_kernels.kv_pages import KVPages
 from slipstream.gpu_kernels.matmul import matmul
@@ -41,6 +42,7 @@ __all__ = [
     "StagedLayer",
     "Weight",
     "attention",
+    "blend_gated",
     "compute_device",
     "dequantize",
     "empty",

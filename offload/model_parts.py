@@ -59,7 +59,7 @@ class LayerPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelParts:
-    """A model: its layers in order, then the head. A draft model is another one.
+    """A model: its layers in order, then the head. A draft is another one.
 
     The embedding is not a part: its rows come from the model file, through the CPU.
     """
@@ -70,6 +70,7 @@ class ModelParts:
     vocab_size: int  # V
     workspace_bytes: int  # scratch memory of the largest step, on each device that has a part
     trained_context: int  # tokens
+    takes_turns: bool = False  # a draft that needs what the target's last step brought
 
     @property
     def head_bytes(self) -> int:

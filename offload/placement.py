@@ -23,7 +23,7 @@ VRAM_MARGIN_BYTES = 384 * 1024**2
 class Placement:
     """Any set of layers on the GPU, with their KV cache; the other layers are on the CPU.
 
-    `draft_device` has the whole draft model; None where no draft is used.
+    `draft_device` has the whole draft; None where no draft is used.
     """
 
     layers_on_gpu: tuple[bool, ...]  # one for each layer of the model

@@ -71,11 +71,13 @@ class StepTimes:
 
         A draft on the GPU goes on while the CPU has its layers of the target (PEARL,
         arXiv:2408.11850), but the GPU does one thing at a time:
-        max(target, target's part on the GPU + draft). Else it is target + draft.
+        max(target, target's part on the GPU + draft). Else, and with a draft that takes turns, it
+        is target + draft.
         """
         in_turns = target.total + draft_s
         at_once = np.maximum(target.total, target.gpu + draft_s)
-        return np.where(self.placements.draft_goes_on, at_once, in_turns)
+        goes_on = self.draft is not None and not self.draft.takes_turns
+        return np.where(self.placements.draft_goes_on & goes_on, at_once, in_turns)
 
     def _target_step(self, *, rows: int, head_rows: int) -> StepSeconds:
         return step_seconds(

@@ -27,12 +27,11 @@ def load_draft(
     tokenizer : of the target
     Raises OptionError where a draft's tokens are not the target's, and as `load` does.
     """
-    choice, plan = request.draft, planned.plan
+    choice, plan, backend = request.draft, planned.plan, planned.draft_backend
     if choice.trained is not None:
-        return _load_dovetail(choice.trained, request.file, tokenizer, request.backend, plan)
+        return _load_dovetail(choice.trained, request.file, tokenizer, backend, plan)
     if choice.file is None or choice.config is None:
         return None
-    backend = planned.draft_backend
     return _load_draft_model(choice.file, choice.config, tokenizer, backend, plan, progress)
 
 

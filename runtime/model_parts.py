@@ -1,5 +1,8 @@
 """A model as the planner of placements sees it: bytes and multiply-adds of its layers and head."""
 
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
 from slipstream.cpu_kernels import kv_bytes_per_token
 from slipstream.offload.model_parts import LayerPart, Matrix, ModelParts
 from slipstream.runtime.backends import Backend
@@ -7,6 +10,10 @@ from slipstream.runtime.checkpoint import ModelFile, Tensor
 from slipstream.runtime.engine import LARGEST_CHUNK, Scoring
 from slipstream.runtime.errors import CheckpointError
 from slipstream.runtime.models import ModelConfig, head_name, layer_of
+from slipstream.runtime.speculation import CATCH_UP_ROWS, DRAFT_KV, MOST_TIMED_ROWS
+
+if TYPE_CHECKING:
+    from slipstream.runtime.dovetail import DraftFile
 
 _FLOAT_BYTES = 4  # of a number in a buffer or in a norm's weight
 
@@ -25,49 +32,104 @@ def parts_of(
     head_rows : tokens that the head gives logits of; None is all
     Raises CheckpointError for a head that is no matrix.
     """
-    layers: list[list[Matrix]] = [[] for _ in range(config.num_layers)]
-    for tensor in file.tensors.values():
-        layer_id = layer_of(tensor.name)
-        if len(tensor.shape) == 2 and layer_id is not None and layer_id < config.num_layers:
-            layers[layer_id].append(_matrix(tensor, backend))
+    layers = _matrices_of_layers(file.tensors, config, backend)
     head = file.tensors[head_name(file.tensors)]
     if len(head.shape) != 2:
         raise CheckpointError(f"{file.path}: {head.name} should be a matrix, has {head.shape}")
-    kv_bytes = kv_bytes_per_token(config.num_kv_heads, config.head_size, kv_dtype)
-    attention = 2 * config.num_heads * config.head_size
     vocab_size = min(config.vocab_size, head_rows or config.vocab_size)
     return ModelParts(
-        layers=tuple(
-            LayerPart(
-                matrices=tuple(matrices),
-                kv_bytes_per_token=kv_bytes,
-                attention_multiply_adds=attention,
-                attention_window=config.window_of(layer_id),
-            )
-            for layer_id, matrices in enumerate(layers)
-        ),
+        layers=_layer_parts(layers, config, kv_dtype),
         head=_matrix(head, backend, vocab_size),
         hidden_size=config.hidden_size,
         vocab_size=vocab_size,
-        workspace_bytes=workspace_bytes(config, vocab_size) + _vector_bytes(file),
+        workspace_bytes=workspace_bytes(config, vocab_size) + _vector_bytes(file.tensors),
         trained_context=config.context_length,
+    )
+
+
+def trained_parts(draft: "DraftFile", target: ModelFile, backend: Backend) -> ModelParts:
+    """The parts of a Dovetail draft of the model in `target`; its fusion is of the first layer.
+
+    Its head is the rows of the target's that it scores. Its steps begin with hidden states of the
+    target, or with their own, so that it and the target take turns.
+    """
+    config, num_tokens = draft.config.blocks(), len(draft.head_tokens)
+    first, *others = _matrices_of_layers(draft.tensors, config, backend)
+    fusion = [
+        _matrix(tensor, backend)
+        for tensor in draft.tensors.values()
+        if len(tensor.shape) == 2 and layer_of(tensor.name) is None
+    ]
+    return ModelParts(
+        layers=_layer_parts([[*fusion, *first], *others], config, DRAFT_KV),
+        head=_matrix(target.tensors[head_name(target.tensors)], backend, num_tokens),
+        hidden_size=config.hidden_size,
+        vocab_size=num_tokens,
+        workspace_bytes=_trained_workspace_bytes(config, num_tokens) + _vector_bytes(draft.tensors),
+        trained_context=config.context_length,
+        takes_turns=True,
     )
 
 
 def workspace_bytes(config: ModelConfig, vocab_size: int) -> int:
     """Buffers of the largest step, in bytes; those of attention's parts are left out.
 
-    Of a prompt's chunk: hidden states, queries with keys and values, rotated queries, what they
-    gather, the two inner halves of the feed-forward layer, and these again as int8 with their
-    scales. Logits are those of a scored text, of 64 rows.
+    Rows are those of a prompt's chunk, logits those of a scored text, of 64 rows.
+    """
+    return LARGEST_CHUNK * _row_bytes(config) + _FLOAT_BYTES * Scoring.chunk_limit * vocab_size
+
+
+def _trained_workspace_bytes(config: ModelConfig, num_tokens: int) -> int:
+    """As `workspace_bytes`, of a Dovetail draft.
+
+    Fusion has five buffers of a row beside its blocks' and its two inputs, which steps that are
+    kept have each for itself: of one for each number of rows.
+    """
+    fused = _FLOAT_BYTES * 5 * config.hidden_size
+    given = _FLOAT_BYTES * 2 * config.hidden_size
+    kept_rows = sum(range(1, MOST_TIMED_ROWS + 1))
+    logits = _FLOAT_BYTES * MOST_TIMED_ROWS * num_tokens
+    return CATCH_UP_ROWS * (_row_bytes(config) + fused + given) + kept_rows * given + logits
+
+
+def _row_bytes(config: ModelConfig) -> int:
+    """Buffers of one row of a step, in bytes.
+
+    Hidden states, queries with keys and values, rotated queries, what they gather, the two inner
+    halves of the feed-forward layer, and these again as int8 with their scales.
     """
     c = config
     heads = (3 * c.num_heads + 2 * c.num_kv_heads) * c.head_size
     inner = 2 * c.feed_forward_size
     widest = max(c.hidden_size, c.num_heads * c.head_size, c.feed_forward_size)
     packed = widest + _FLOAT_BYTES * (widest // 32 + widest // 16)
-    row_bytes = _FLOAT_BYTES * (2 * c.hidden_size + heads + inner) + packed
-    return LARGEST_CHUNK * row_bytes + _FLOAT_BYTES * Scoring.chunk_limit * vocab_size
+    return _FLOAT_BYTES * (2 * c.hidden_size + heads + inner) + packed
+
+
+def _matrices_of_layers(
+    tensors: Mapping[str, Tensor], config: ModelConfig, backend: Backend
+) -> list[list[Matrix]]:
+    layers: list[list[Matrix]] = [[] for _ in range(config.num_layers)]
+    for tensor in tensors.values():
+        layer_id = layer_of(tensor.name)
+        if len(tensor.shape) == 2 and layer_id is not None and layer_id < config.num_layers:
+            layers[layer_id].append(_matrix(tensor, backend))
+    return layers
+
+
+def _layer_parts(
+    layers: Iterable[Iterable[Matrix]], config: ModelConfig, kv_dtype: str
+) -> tuple[LayerPart, ...]:
+    """Layers that have these matrices."""
+    return tuple(
+        LayerPart(
+            matrices=tuple(matrices),
+            kv_bytes_per_token=kv_bytes_per_token(config.num_kv_heads, config.head_size, kv_dtype),
+            attention_multiply_adds=2 * config.num_heads * config.head_size,
+            attention_window=config.window_of(layer_id),
+        )
+        for layer_id, matrices in enumerate(layers)
+    )
 
 
 def _matrix(tensor: Tensor, backend: Backend, most_rows: int | None = None) -> Matrix:
@@ -79,8 +141,8 @@ def _matrix(tensor: Tensor, backend: Backend, most_rows: int | None = None) -> M
     )
 
 
-def _vector_bytes(file: ModelFile) -> int:
+def _vector_bytes(tensors: Mapping[str, Tensor]) -> int:
     """Norms and biases, a few thousandths of the weights, counted wherever a part lies."""
     return sum(
-        _FLOAT_BYTES * tensor.shape[0] for tensor in file.tensors.values() if len(tensor.shape) == 1
+        _FLOAT_BYTES * tensor.shape[0] for tensor in tensors.values() if len(tensor.shape) == 1
     )

@@ -17,7 +17,7 @@ from slipstream.runtime.draft_choice import DraftChoice
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
 from slipstream.runtime.footprints import footprint_of, trained_footprint
 from slipstream.runtime.gpu import Gpu, NoGpuError, find_gpu
-from slipstream.runtime.model_parts import parts_of
+from slipstream.runtime.model_parts import parts_of, trained_parts
 from slipstream.runtime.models import Devices, ModelConfig
 from slipstream.runtime.options import DEFAULT_KV, KV_DTYPES, Options
 from slipstream.runtime.placing import devices_of, left_in_ram, place, vram_workspace_bytes
@@ -26,6 +26,12 @@ from slipstream.runtime.speculation import DRAFT_KV, MATCH, OFF
 # A draft gives logits of the first tokens of its vocabulary only. Merges are ordered by how often
 # they were seen, so these are 97 to 99 % of English and code, for half the head's bytes.
 DRAFT_HEAD_ROWS = 1 << 16
+
+_WITH_TRAINED = Decision(
+    what="overlap",
+    value=OFF,
+    why="the draft continues what the target's step brings, so they take turns",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +113,8 @@ def _planned(request: ModelRequest, vram_bytes: int | None, progress: Progress |
 
 def _quant_types(request: ModelRequest) -> tuple[str, ...]:
     """Of the matrices of the model and its draft, each once."""
-    files = [file for file in (request.file, request.draft.file) if file is not None]
+    choice = request.draft
+    files = [file for file in (request.file, choice.file, choice.trained) if file is not None]
     matrices = (each for file in files for each in file.tensors.values() if len(each.shape) == 2)
     return tuple(dict.fromkeys(each.quant_type.name for each in matrices))
 
@@ -115,10 +122,11 @@ def _quant_types(request: ModelRequest) -> tuple[str, ...]:
 def model_parts(request: ModelRequest, kv: str) -> tuple[ModelParts, ModelParts | None]:
     """The parts of the model and of the one that drafts for it, if one does."""
     parts = parts_of(request.file, request.config, request.backend, KV_DTYPES[kv])
-    draft = request.draft
+    draft, backend = request.draft, request.draft_backend
+    if draft.trained is not None:
+        return parts, trained_parts(draft.trained, request.file, backend)
     if draft.file is None or draft.config is None:
         return parts, None
-    backend = request.draft_backend
     return parts, parts_of(draft.file, draft.config, backend, DRAFT_KV, DRAFT_HEAD_ROWS)
 
 
@@ -188,6 +196,8 @@ class _InRam:
         backend, speculation = request.backend, request.draft.decisions
         if request.draft.file is not None:
             speculation = (*speculation, _overlap(devices, draft_backend, options))
+        if request.draft.trained is not None:
+            speculation = (*speculation, _WITH_TRAINED)
         return plan_cpu(
             footprint,
             self._machine,
@@ -216,7 +226,7 @@ def _footprint(request: ModelRequest, kv: str) -> Footprint:
         own = footprint_of(draft.file, draft.config, backend, DRAFT_KV, DRAFT_HEAD_ROWS)
         footprint = replace(footprint, draft=own)
     if draft.trained is not None:
-        own = trained_footprint(draft.trained, request.file, request.backend)
+        own = trained_footprint(draft.trained, request.file, request.draft_backend)
         footprint = replace(footprint, draft=own)
     return footprint
 

@@ -76,7 +76,6 @@ def _refuse_what_means_nothing(request: ModelRequest) -> None:
         "threads": asked.threads is not None,
         "strict": asked.strict,
         "acceptance": asked.acceptance != MATCH,
-        "draft": request.draft.trained is not None,
     }
     for name in (name for name, is_given in given.items() if is_given):
         raise OptionError(

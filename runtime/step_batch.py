@@ -16,7 +16,7 @@ class StepBatch:
     ancestors : (M, M) bool, [m, n] when row m sees row n: itself and its ancestors, n <= m
     wanted    : (W,) int32, rows whose logits are computed, ascending
     keeps_all : whether the hidden states of all rows are computed, not of the wanted ones alone
-    hidden    : (M, C) float32, what a model that has no embedding of its own begins with
+    hidden    : (M, C) float32, hidden states that a model begins with beside the tokens
     """
 
     tokens: np.ndarray

@@ -1,6 +1,8 @@
 """`slipstream plan --machine`, and the options of GPU memory."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,7 @@ from slipstream.cpu_kernels import QuantType
 from slipstream.offload.machine_presets import PRESETS
 from slipstream.offload.units import format_bytes, parse_bytes
 from support.command_line import call
+from support.tiny_draft import write_tiny_draft
 from support.tiny_gguf import tiny_shape, write_tiny_model
 
 
@@ -37,6 +40,22 @@ def test_every_machine_has_a_plan(
     assert made["machine"] == name
     assert placement["chosen"]["vram_bytes"] <= placement["vram_limit_bytes"]
     assert len(placement["chosen"]["placement"]["layers_on_gpu"]) == 6
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_dovetail_draft_is_planned_for_too(
+    capsys: pytest.CaptureFixture[str], models: tuple[str, str], tmp_path: Path, name: str
+) -> None:
+    target, draft = Path(models[0]), tmp_path / "draft.safetensors"
+    write_tiny_draft(draft, target, blocks=1)
+    given = ("plan", str(target), "--draft", str(draft), "--machine", name)
+    told = call(capsys, *given)
+    assert told.code == 0
+    assert re.search("^draft +CPU +none", told.out, re.MULTILINE)  # the GPU would start too slowly
+    chosen = json.loads(call(capsys, *given, "--json").out)["placement"]["chosen"]
+    without = json.loads(call(capsys, *given[:2], *given[4:], "--json").out)["placement"]["chosen"]
+    assert chosen["ram_bytes"] > without["ram_bytes"]
+    assert chosen["s_per_token"] < without["s_per_token"]
 
 
 def test_vram_caps_the_plan_for_a_machine(

@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 
 from slipstream.cpu_kernels import QuantType
-from slipstream.runtime.backends import load_backend
+from slipstream.runtime.backends import Backend, load_backend
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.dovetail import DraftFile
 from slipstream.runtime.dovetail.dovetail_drafter import DovetailDrafter
 from slipstream.runtime.dovetail.draft import DovetailDraft
 from slipstream.runtime.dovetail.draft_file import round_to_q8_0
-from slipstream.runtime.dovetail.gating_fusion import blend
+from slipstream.runtime.dovetail.gating_fusion import GatingFusion
+from slipstream.runtime.kv_cache import KVCache
+from slipstream.runtime.models import ForwardPass
+from slipstream.runtime.models.step_inputs import StepInputs
+from slipstream.runtime.models.step_program import StepRecorder
+from slipstream.runtime.models.step_side import StepSides
+from slipstream.runtime.models.weights import WeightLoader
+from slipstream.runtime.models.workspace import Workspaces
+from slipstream.runtime.step_batch import StepBatch
 from support.tiny_draft import (
     chain,
     exact_draft,
@@ -88,17 +96,31 @@ def test_a_draft_is_the_numpy_reference(
 def test_the_fusion_and_its_gate(target: Path, tmp_path: Path) -> None:
     path = tmp_path / "draft.safetensors"
     config, arrays, _ = write_tiny_draft(path, target)
-    fusion = opened(path, target, "reference")._fusion
+    backend = load_backend("reference")
+    fusion = GatingFusion.load(
+        WeightLoader(DraftFile.open(path), backend), config.hidden_size, config.rms_eps
+    )
     rng = np.random.default_rng(2)
     f, e = rng.normal(size=(2, 5, config.hidden_size)).astype(np.float32)
-    h1, h2 = fusion.branches(f, e)
+    with StepRecorder() as recorder:
+        step = step_of_rows(5, backend, recorder)
+        f, e = step.begin_at_layer(0, f, e)
+        h1, h2 = fusion.branches(step, f, e)
+        gate = fusion.gate(step, h1, h2)
+        x = fusion.fuse(step, f, e)
     wants = exact_fusion(rounded(arrays), f.astype(float), e.astype(float), config.rms_eps)
-    for got, want in zip((h1, h2, fusion.openings(h1, h2)), wants, strict=True):
+    z = 1 / (1 + np.exp(-gate))
+    for got, want in zip((h1, h2, z), wants, strict=True):
         assert relative_error(got, want) < 1e-5
-    np.testing.assert_array_equal(blend(h1, h2, np.float32(1)), h1)
-    np.testing.assert_array_equal(blend(h1, h2, np.float32(0)), h2)
-    z = fusion.openings(h1, h2)
-    np.testing.assert_array_equal(fusion.fuse(f, e), blend(h1, h2, z))
+    assert relative_error(x, wants[2] * wants[0] + (1 - wants[2]) * wants[1]) < 1e-5
+
+
+def step_of_rows(num_rows: int, backend: Backend, recorder: StepRecorder) -> ForwardPass:
+    """A step without a model."""
+    cache = KVCache(num_layers=1, num_kv_heads=1, head_size=32, num_tokens=64, dtype="float16")
+    batch = StepBatch.linear([(cache.open(), 0, list(range(num_rows)))], [0])
+    sides = StepSides(StepInputs(batch, cache.place(batch)), Workspaces())
+    return ForwardPass(sides, cache, backend, recorder)
 
 
 def test_rows_together_or_one_by_one(draft: DovetailDraft) -> None:

@@ -97,6 +97,7 @@ def test_damaged_drafts(
         ("fusion.norm.weight", np.ones(255, np.float32), "should have the shape"),
         ("fusion.gate.weight", np.ones((256, 511), np.float16), "no multiple of 32"),
         ("fusion.gate.weight", np.ones((0, 32), np.float16), "float16 matrix"),
+        ("fusion.gate.weight", np.ones((256, 256), np.float16), "should have the shape"),
         ("another.weight", np.ones((256, 256), np.float16), "not implemented"),
     ],
 )

@@ -13,7 +13,7 @@ from slipstream.offload.placement_options import PlacementOptions
 from slipstream.offload.placement_planner import plan_placement
 from slipstream.offload.simulator import Request, SimulatedRequest, rank, simulate_request
 from slipstream.offload.simulator.timeline import LINK, RESOURCES
-from support.placement_search import Case, Choice, matrix, random_case, step_s
+from support.placement_search import Case, Choice, matrix, random_case, step_s, taking_turns
 
 MB = 10**6
 
@@ -99,6 +99,16 @@ def test_without_overlap_it_is_the_closed_form() -> None:
         assert made.prefill_s == pytest.approx(prefill_s)
         assert made.s_per_token == pytest.approx(token_s)
         assert made.request_s == pytest.approx(prefill_s + request.answer_tokens * token_s)
+
+
+def test_a_draft_that_takes_turns_never_overlaps() -> None:
+    rng = np.random.default_rng(7)
+    for _ in range(50):
+        case = taking_turns(random_case(rng, most_layers=6, spread=0.5))
+        placement = replace(random_placement(rng, case), draft_device=case.draft and "gpu")
+        request = random_request(rng, case)
+        made = simulated(case, placement, request)
+        assert made == simulated(case, placement, replace(request, overlaps=False))
 
 
 def test_with_overlap_it_is_between_the_longer_and_the_sum() -> None:

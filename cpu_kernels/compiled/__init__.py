@@ -1,6 +1,7 @@
 """The ops as Numba kernels: quantised weights stay quantised, all cores work, no GIL is held."""
 
 from slipstream.cpu_kernels.compiled.attention import attention
+from slipstream.cpu_kernels.compiled.blend_gated import blend_gated
 from slipstream.cpu_kernels.compiled.instruction_set import chosen_instruction_set
 from slipstream.cpu_kernels.compiled.kernel_cache import kernel_cache_dir
 from slipstream.cpu_kernels.compiled.matmul import matmul
@@ -24,6 +25,7 @@ __all__ = [
     "Mirror",
     "Weight",
     "attention",
+    "blend_gated",
     "capturing",
     "chosen_instruction_set",
     "dequantize",

@@ -13,6 +13,7 @@ _OPS = (
     "attention.attention",
     "rotate_and_store.rotate_and_store",
     "rms_norm.rms_norm",
+    "blend_gated.blend_gated",
     "top_k.top_k",
     "work_sharing.work",
     "work_sharing.run_program",

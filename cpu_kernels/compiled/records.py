@@ -41,6 +41,9 @@ ROTATE_AND_STORE = _layout(
 # Of `rms_norm`: x, out (M, C), weight (C,) float32.
 RMS_NORM = _layout("x num_rows columns weight accumulate out", "eps")
 
+# Of `blend_gated`: gate, a, out and b, if any, (M, C) float32.
+BLEND_GATED = _layout("gate a b num_rows columns out")
+
 # Of `top_k`: x (M, C), out (M, k) float32; ids (M, k) int32.
 TOP_K = _layout("x num_rows columns k ids out")
 

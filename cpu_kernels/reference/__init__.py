@@ -6,6 +6,7 @@ Every other backend has the same names and signatures and is tested against this
 from slipstream.cpu_kernels.host_arrays import Mirror, empty, from_host, synchronize, to_host
 from slipstream.cpu_kernels.kv_pages import KVPages
 from slipstream.cpu_kernels.reference.attention import attention
+from slipstream.cpu_kernels.reference.blend_gated import blend_gated
 from slipstream.cpu_kernels.reference.dequantize import dequantize
 from slipstream.cpu_kernels.reference.matmul import matmul
 from slipstream.cpu_kernels.reference.prepare import prepare, set_num_threads
@@ -24,6 +25,7 @@ __all__ = [
     "Mirror",
     "Weight",
     "attention",
+    "blend_gated",
     "dequantize",
     "empty",
     "from_host",

@@ -91,7 +91,8 @@ def simulate_request(
     works = WorkList(machine=machine)
     target = PlacedParts(name="target", parts=parts, placement=placement)
     drafter = _drafter(draft, placement)
-    overlaps = request.overlaps and placement.draft_goes_on
+    takes_turns = draft is not None and draft.takes_turns
+    overlaps = request.overlaps and placement.draft_goes_on and not takes_turns
     prefill_ends = _add_prefill(works, target, drafter, request, overlaps)
     first_decode_work = len(works.works)
     num_tokens = _add_answer(works, target, drafter, request, overlaps, prefill_ends)

@@ -9,7 +9,6 @@ from slipstream.runtime.backends import Backend
 from slipstream.runtime.checkpoint import ModelFile, Tensor
 from slipstream.runtime.dovetail.draft_blocks import DraftBlocks
 from slipstream.runtime.dovetail.draft_file import DraftFile
-from slipstream.runtime.dovetail.gating_fusion import GatingFusion
 from slipstream.runtime.models import Array, head_name
 from slipstream.runtime.models.weights import Embedding, WeightLoader
 from slipstream.runtime.speculation.timed_sequence import TimedSequence
@@ -38,28 +37,23 @@ class DovetailDraft:
 
         Raises CheckpointError when the draft's tensors are not what its config says.
         """
-        config = file.config
         backend.ops.prepare({QuantType.Q8_0, QuantType.F32, _head_of(target).quant_type})
-        self._embedding = Embedding(target.tensors["token_embd.weight"], backend)
+        embedding = Embedding(target.tensors["token_embd.weight"], backend)
         with backend.computing(threads):
             weights = WeightLoader(file, backend)
-            self._fusion = GatingFusion.load(weights, backend, config.hidden_size, config.rms_eps)
-            blocks = DraftBlocks(config, weights, _packed_head(target, file, backend))
+            head = _packed_head(target, file, backend)
+            blocks = DraftBlocks(file.config, weights, embedding, head)
             weights.finish()
         self.head_tokens = file.head_tokens
         self.sequence = TimedSequence(blocks, backend, threads=threads, num_tokens=num_tokens)
 
     def feed(self, hidden: np.ndarray, tokens: Sequence[int]) -> tuple[Array, np.ndarray]:
-        """Append rows; logits (1, N), until the next call, and hidden state (C,) after the last.
+        """Append rows; logits (1, N) after the last, on the draft's device, until the next call,
+        and its hidden state (C,) in host memory.
 
         hidden : (M, C) float32; tokens : M
         """
-
-        def fused() -> np.ndarray:
-            embedded = self._embedding.rows(np.asarray(tokens))
-            return self._fusion.fuse(np.ascontiguousarray(hidden), embedded)
-
-        return self.sequence.feed(tokens, fused), self.sequence.hidden()
+        return self.sequence.feed(tokens, hidden), self.sequence.hidden()
 
 
 def _head_of(target: ModelFile) -> Tensor:

@@ -1,25 +1,30 @@
-"""The draft's blocks: ordinary Llama blocks at the target's width, with the target's own head."""
+"""The draft's layers: gating fusion, Llama blocks at the target's width, the target's own head."""
 
 from typing import Any
 
 from slipstream.runtime.dovetail.config import DovetailConfig
+from slipstream.runtime.dovetail.gating_fusion import GatingFusion
 from slipstream.runtime.models import Array, ForwardPass
 from slipstream.runtime.models.blocks import Attention, GatedFeedForward
 from slipstream.runtime.models.rope import RopeScaling, RopeTable
-from slipstream.runtime.models.weights import WeightLoader
+from slipstream.runtime.models.weights import Embedding, WeightLoader
 
 
 class DraftBlocks:
-    """A `Model` whose input is a fused vector; its hidden states are guesses at the target's.
+    """A `Model` of hidden states and tokens; its own hidden states are guesses at the target's.
 
     The first block's attention has no norm before it, and the head none either: what comes out is
     to equal what the target's head consumes.
     """
 
-    def __init__(self, config: DovetailConfig, weights: WeightLoader, head: Any) -> None:
-        """head : (N, C), packed rows of the target's head"""
+    def __init__(
+        self, config: DovetailConfig, weights: WeightLoader, embedding: Embedding, head: Any
+    ) -> None:
+        """embedding, head : the target's; of the head packed rows, (N, C)"""
         c = self.config = config.blocks()
         self._window = config.window
+        self._embedding = embedding
+        self._fusion = GatingFusion.load(weights, c.hidden_size, c.rms_eps)
         self._rope = RopeTable(c.head_size, c.rope_base, RopeScaling(), interleaved=False)
         self._layers = [
             (
@@ -34,7 +39,8 @@ class DraftBlocks:
 
     def forward(self, step: ForwardPass) -> Array:
         """Logits (W, N) of the wanted rows; the keys and values of all rows go to the cache."""
-        x = step.given()
+        hidden, embedded = step.begin_at_layer(0, step.given(), step.embed(self._embedding))
+        x = self._fusion.fuse(step, hidden, embedded)
         scale = self.config.head_size**-0.5
         for layer_id, layer in enumerate(self._layers):
             x = step.at_layer(layer_id, x)

@@ -6,10 +6,8 @@ Source: arXiv:2412.18934, section 3.2.
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-
 from slipstream.cpu_kernels import RmsNorm
-from slipstream.runtime.backends import Backend
+from slipstream.runtime.models import Array, ForwardPass
 from slipstream.runtime.models.weights import WeightLoader
 
 
@@ -17,48 +15,37 @@ from slipstream.runtime.models.weights import WeightLoader
 class GatingFusion:
     """h1 = f W1, h2 = SiLU(norm(e) W2), z = sigmoid([h1; h2] Wz), x = z h1 + (1 - z) h2."""
 
-    backend: Backend
     hidden: Any  # W1, (C, C) by output rows
     norm: RmsNorm  # (C,)
     embedding: Any  # W2, (C, C)
-    gate: Any  # Wz, (C, 2 C)
+    gate_of_hidden: Any  # the columns of Wz that h1 meets, (C, C)
+    gate_of_embedding: Any  # those that h2 meets, (C, C)
 
     @classmethod
-    def load(cls, weights: WeightLoader, backend: Backend, size: int, eps: float) -> Self:
+    def load(cls, weights: WeightLoader, size: int, eps: float) -> Self:
+        hidden = weights.matrix("fusion.hidden.weight", size, size)
+        gates = weights.side_by_side("fusion.gate.weight", size, [size, size])
         return cls(
-            backend=backend,
-            hidden=weights.matrix("fusion.hidden.weight", size, size),
+            hidden=hidden,
             norm=weights.norm("fusion.norm.weight", size, eps),
             embedding=weights.matrix("fusion.embedding.weight", size, size),
-            gate=weights.matrix("fusion.gate.weight", size, 2 * size),
+            gate_of_hidden=gates[0],
+            gate_of_embedding=gates[1],
         )
 
-    def branches(self, f: np.ndarray, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def branches(self, step: ForwardPass, f: Array, e: Array) -> tuple[Array, Array]:
         """h1 and h2, each (M, C), of hidden states f and embeddings e, (M, C) float32."""
-        ops = self.backend.ops
-        h1 = ops.matmul(f, self.hidden, out=np.empty(f.shape, np.float32))
-        h2 = ops.matmul(e, self.embedding, norm=self.norm, out=np.empty(e.shape, np.float32))
-        return h1, h2 * _sigmoid(h2)
+        h1 = step.linear(f, self.hidden, "fusion_hidden")
+        closed = step.linear(e, self.embedding, "fusion_embedding", norm=self.norm)
+        return h1, step.blend_gated(closed, closed, None, "fusion_opened")  # SiLU
 
-    def openings(self, h1: np.ndarray, h2: np.ndarray) -> np.ndarray:
-        """z, (M, C): how much of h1 passes."""
-        both = np.concatenate([h1, h2], axis=1)
-        out = np.empty(h1.shape, np.float32)
-        return _sigmoid(self.backend.ops.matmul(both, self.gate, out=out))
+    def gate(self, step: ForwardPass, h1: Array, h2: Array) -> Array:
+        """[h1; h2] Wz, (M, C): z, before the sigmoid, is how much of h1 passes."""
+        gate = step.linear(h1, self.gate_of_hidden, "fusion_gate")
+        step.add_linear(gate, h2, self.gate_of_embedding)
+        return gate
 
-    def fuse(self, f: np.ndarray, e: np.ndarray) -> np.ndarray:
+    def fuse(self, step: ForwardPass, f: Array, e: Array) -> Array:
         """x, (M, C) float32, of hidden states f and embeddings e, (M, C) float32."""
-        h1, h2 = self.branches(f, e)
-        return blend(h1, h2, self.openings(h1, h2))
-
-
-def blend(h1: np.ndarray, h2: np.ndarray, z: np.ndarray | np.float32) -> np.ndarray:
-    """z h1 + (1 - z) h2; exactly h1 for z = 1 and h2 for z = 0."""
-    mixed: np.ndarray = z * h1 + (np.float32(1) - z) * h2
-    return mixed
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    half = np.float32(0.5)
-    opened: np.ndarray = half * (1 + np.tanh(half * x))  # which never overflows
-    return opened
+        h1, h2 = self.branches(step, f, e)
+        return step.blend_gated(self.gate(step, h1, h2), h1, h2, "fusion")

@@ -92,7 +92,7 @@ class StepLoop:
 
     def _forward(self, step: ScheduledStep) -> np.ndarray:
         """Logits of the step's wanted rows; idle sequences make room for its keys and values."""
-        link_bytes = self._runner.link_bytes
+        copied_bytes = self._runner.link_bytes
         with self._devices.computing(self._num_threads):
             while True:
                 start = time.perf_counter()
@@ -104,10 +104,7 @@ class StepLoop:
                         raise
         seconds, num_rows = time.perf_counter() - start, len(step.batch.tokens)
         self._observe(step, num_rows, seconds)
-        link_bytes = self._runner.link_bytes - link_bytes
-        for job, count, _ in step.jobs:
-            job.link_bytes += link_bytes * count // num_rows
-            job.streamed_tokens += count if step.streamed else 0
+        self._share_link_bytes(step, copied_bytes)
         job, count, _ = step.jobs[0]
         if len(self._running) == 1 and count == 1:
             job.took(num_rows, seconds)
@@ -122,12 +119,17 @@ class StepLoop:
             self._streaming.observe(num_rows, seconds, streamed=step.streamed)
 
     def _advance(self, step: ScheduledStep, logits: np.ndarray) -> None:
-        hidden = self._runner.hidden() if step.batch.keeps_all else None
+        hidden = None
+        if step.batch.keeps_all:
+            copied_bytes = self._runner.link_bytes
+            hidden = self._runner.hidden()
+            self._share_link_bytes(step, copied_bytes)
         first = 0  # row of the job's own
         for job, count, rows in step.jobs:
             own = slice(first, first + (len(logits) if step.tree else count))
             job.hidden = None if hidden is None else hidden[own]
             first = own.stop
+            job.streamed_tokens += count if step.streamed else 0
             try:
                 if step.tree:
                     path = job.verify(step.tree, logits)
@@ -141,6 +143,12 @@ class StepLoop:
                 job.fail(error)
             if job.finished:
                 self._release(job)
+
+    def _share_link_bytes(self, step: ScheduledStep, before: int) -> None:
+        """Jobs share what was copied since `before` had been, by their rows."""
+        copied_bytes, num_rows = self._runner.link_bytes - before, len(step.batch.tokens)
+        for job, count, _ in step.jobs:
+            job.link_bytes += copied_bytes * count // num_rows
 
     def _release(self, job: Job) -> None:
         self._running.remove(job)

@@ -41,6 +41,17 @@ class ForwardPass:
         self._layers.at_layer(layer_id)
         return x
 
+    def begin_at_layer(self, layer_id: int, *inputs: np.ndarray) -> list[Array]:
+        """Begin at this layer's device, with several of the step's inputs, which are only read.
+
+        inputs : from `given` and `embed`; they come in one copy with places and angles
+        """
+        self._side = self._sides.of(self._layers.devices.of_layer(layer_id))
+        brought = [self._side.bring(array) for array in inputs]
+        self._recorder.begin_leg(self._side.ops)
+        self._layers.at_layer(layer_id)
+        return brought
+
     def _at(self, backend: Backend, x: Array) -> Array:
         before, self._side = self._side, self._sides.of(backend)
         if self._side is before:
@@ -102,13 +113,22 @@ class ForwardPass:
     def add_linear(
         self, to: Array, x: Array, weight: Any, *, activation: str | None = None
     ) -> None:
-        """to += h @ weight.T, the residual connection; h is x, or gated by itself."""
+        """to += h @ weight.T, as the residual connection does; h is x, or gated by itself."""
         weight = self._layers.weight(weight)
         self._here.ops.matmul(x, weight, activation=activation, accumulate=True, out=to)
 
     def add_normed(self, to: Array, x: Array, norm: RmsNorm) -> None:
         """to += norm(x)."""
         self._here.ops.rms_norm(x, self._layers.vector(norm), accumulate=True, out=to)
+
+    def blend_gated(self, gate: Array, a: Array, b: Array | None, name: str) -> Array:
+        """z * a + (1 - z) * b into the buffer `name`, (M, C); z = 1 / (1 + exp(-gate)).
+
+        Without b it is z * a.
+        """
+        out = self._here.take(name, *gate.shape)
+        self._here.ops.blend_gated(gate, a, b, out=out)
+        return out
 
     def rotate_and_store(
         self,

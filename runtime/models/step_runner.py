@@ -19,6 +19,7 @@ from slipstream.runtime.models.workspace import ROWS_AT_LEAST, Workspaces
 from slipstream.runtime.step_batch import StepBatch
 
 _MOST_ROWS = ROWS_AT_LEAST  # of a step that is kept: in larger ones Python takes no large share
+_ALL_ROWS = slice(None)
 _MOST_KEPT = 64  # shapes; a step of 180 ops takes some 0.1 MB
 
 _Shape = tuple[int, int, int]  # M, R, S: what the shapes of all inputs follow from
@@ -101,13 +102,15 @@ class StepRunner:
             self.link_bytes += host.nbytes
         return host
 
-    def hidden(self) -> np.ndarray:
+    def hidden(self, rows: slice = _ALL_ROWS) -> np.ndarray:
         """What the last step's head consumed: final-normed hidden states, float32.
 
-        (W, C) of its wanted rows, or (M, C) where its batch keeps all. A new array.
+        (W, C) of its wanted rows, or (M, C) where its batch keeps all, or `rows` of them. A new
+        array.
         """
         assert self._last is not None, "the model has no head, or no step was run"
         x, norm = self._last
+        x = x[rows]
         if norm is not None:
             x = self._head.ops.rms_norm(x, norm, out=self._head.ops.empty(*x.shape))
         return np.array(self.to_host(x, "hidden"))

@@ -4,6 +4,8 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from slipstream.cpu_kernels import Visibility
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.kv_cache import Placement
@@ -26,6 +28,7 @@ class StepSide:
         self._workspace = workspaces.of(backend)
         self._mirror = backend.ops.Mirror()
         self._taken: list[Any] = []  # kept alive: a kept step goes by their addresses
+        self._brought: dict[int, Any] = {}  # by id of an array of `inputs`, which keeps it alive
         self._angles: dict[RopeTable, tuple[Any, Any]] = {}
         self._visibility: dict[int | None, Visibility] = {}
 
@@ -54,6 +57,12 @@ class StepSide:
     def offsets(self) -> Any:
         """(M,) int32, places in those pages."""
         return self._mirror.add(self._inputs.offsets)
+
+    def bring(self, array: np.ndarray) -> Any:
+        """One of the arrays of `inputs`, there, to be read."""
+        if id(array) not in self._brought:
+            self._brought[id(array)] = self._mirror.add(array)
+        return self._brought[id(array)]
 
     def angles(self, table: RopeTable) -> tuple[Any, Any]:
         """Cosines and sines of the rows' positions, (M, R) float32 each."""

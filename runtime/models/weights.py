@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -91,6 +92,20 @@ class WeightLoader:
         )
         self._contents_of(parts[0][0]).weights.append(weight)
         return weight
+
+    def side_by_side(self, name: str, rows: int, widths: Sequence[int]) -> list[Any]:
+        """The columns of a matrix (rows, sum of widths) as packed weights (rows, width), in order.
+
+        Their inputs then need not be put side by side. Each width is a multiple of the columns of
+        a block of the matrix's quantisation. Raises CheckpointError as `matrix` does.
+        """
+        tensor = self._take(name, (rows, sum(widths)))
+        ends = np.cumsum([tensor.quant_type.row_bytes(width) for width in widths])
+        parts = np.split(tensor.data, ends[:-1], axis=1)
+        return [
+            self._packed(name, replace(tensor, data=np.ascontiguousarray(part)), width)
+            for part, width in zip(parts, widths, strict=True)
+        ]
 
     def embedding(self, name: str, rows: int, columns: int) -> Embedding:
         """A token embedding; its rows stay in the file."""

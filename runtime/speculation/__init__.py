@@ -18,7 +18,11 @@ from slipstream.runtime.speculation.speculation import (
 from slipstream.runtime.speculation.speculation_state import SpeculationState
 from slipstream.runtime.speculation.speculation_stats import SpeculationStats
 from slipstream.runtime.speculation.speculator import Speculator
-from slipstream.runtime.speculation.timed_sequence import DRAFT_KV, TimedSequence
+from slipstream.runtime.speculation.timed_sequence import (
+    DRAFT_KV,
+    MOST_TIMED_ROWS,
+    TimedSequence,
+)
 
 __all__ = [
     "ACCEPTANCES",
@@ -28,6 +32,7 @@ __all__ = [
     "EMPTY",
     "MATCH",
     "MODEL",
+    "MOST_TIMED_ROWS",
     "OFF",
     "ROOT",
     "CostlyDrafter",

@@ -1,7 +1,7 @@
 """The one sequence that a draft holds; what feeding it takes is measured."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class TimedSequence:
         self._slot = cache.open()
         self.length = 0
         self.fed_s = 0.0
+        self._candidates: dict[int, tuple[Array, ...]] = {}  # by their number, where the draft is
+        self._likeliest_bytes = 0
         self.costs = StepCosts(MOST_TIMED_ROWS)
 
     def truncate(self, length: int) -> None:
@@ -40,21 +42,18 @@ class TimedSequence:
             self._cache.truncate(self._slot, length)
             self.length = length
 
-    def feed(self, tokens: Sequence[int], inputs: Callable[[], np.ndarray] | None = None) -> Array:
+    def feed(self, tokens: Sequence[int], hidden: np.ndarray | None = None) -> Array:
         """Append rows; logits (1, N) after the last, on the draft's device, until the next call.
 
         tokens : M ids
-        inputs : computes (M, C) float32, what goes in where it is not the tokens' embeddings
+        hidden : (M, C) float32, hidden states that go in beside the tokens
         """
         # Small steps want all rows, though one is used: such steps are kept and run again.
         first = 0 if len(tokens) <= MOST_TIMED_ROWS else len(tokens) - 1
         with self._backend.computing(self._threads):
             start = time.perf_counter()
-            batch = StepBatch.linear(
-                [(self._slot, self.length, tokens)],
-                range(first, len(tokens)),
-                hidden=None if inputs is None else inputs(),
-            )
+            run = (self._slot, self.length, tokens)
+            batch = StepBatch.linear([run], range(first, len(tokens)), hidden=hidden)
             logits = self._runner.run(batch)
             self._backend.ops.synchronize()
             self.fed_s = time.perf_counter() - start
@@ -66,7 +65,7 @@ class TimedSequence:
 
     def hidden(self) -> np.ndarray:
         """Hidden state (C,) float32 after the last row, a new array."""
-        after: np.ndarray = self._runner.hidden()[-1]
+        after: np.ndarray = self._runner.hidden(slice(-1, None))[0]
         return after
 
     def to_host(self, logits: Array) -> np.ndarray:
@@ -77,12 +76,17 @@ class TimedSequence:
         """Places int32 and values float32 of the `count` largest logits of (1, N), or of all."""
         ops, count = self._backend.ops, min(count, logits.shape[1])
         with self._backend.computing(self._threads):
-            places = ops.from_host(np.empty((1, count), np.int32))
-            values = ops.from_host(np.empty((1, count), np.float32))
+            if count not in self._candidates:
+                self._candidates[count] = tuple(
+                    ops.from_host(np.empty((1, count), dtype)) for dtype in (np.int32, np.float32)
+                )
+            places, values = self._candidates[count]
             ops.top_k(logits, count, ids=places, out=values)
-            return ops.to_host(places)[0], ops.to_host(values)[0]
+            if not ops.IN_HOST_MEMORY:
+                self._likeliest_bytes += places.nbytes + values.nbytes
+            return np.array(ops.to_host(places)[0]), np.array(ops.to_host(values)[0])
 
     @property
     def link_bytes(self) -> int:
-        """Copied so far between the host and the draft's device; its likeliest tokens not."""
-        return self._runner.link_bytes
+        """Copied so far between the host and the draft's device."""
+        return self._runner.link_bytes + self._likeliest_bytes

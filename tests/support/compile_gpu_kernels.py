@@ -66,6 +66,8 @@ def others(ops: ModuleType) -> None:
     x, norm = torch.zeros(FEW, 512), RmsNorm(weight=torch.zeros(512), eps=1e-6)
     for accumulate in (False, True):
         ops.rms_norm(x, norm, accumulate=accumulate, out=torch.zeros_like(x))
+    for b in (None, x):
+        ops.blend_gated(x, x, b, out=torch.zeros_like(x))
     ids, out = torch.zeros((FEW, 8), dtype=torch.int32), torch.zeros(FEW, 8)
     ops.top_k(torch.zeros(FEW, 50_000), 8, ids=ids, out=out)
     for dtype in DTYPES:

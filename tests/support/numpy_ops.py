@@ -30,6 +30,10 @@ def rms_norm(x: np.ndarray, norm: RmsNorm, *, out: np.ndarray, **given: Any) -> 
     return _run(gpu_kernels.rms_norm, x, norm, out=out, **given)
 
 
+def blend_gated(*arrays: Any, out: np.ndarray) -> np.ndarray:
+    return _run(gpu_kernels.blend_gated, *arrays, out=out)
+
+
 def rotate_and_store(*arrays: np.ndarray, out: np.ndarray, **given: Any) -> np.ndarray:
     return _run(gpu_kernels.rotate_and_store, *arrays, out=out, **given)
 

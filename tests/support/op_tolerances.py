@@ -14,6 +14,7 @@ LIMITS: Mapping[str, float] = {
     # Against exact queries, with scores of a standard deviation of 1/4. Rounding queries to int8
     # moves a score by some thousandths, and the output by as much of the spread of the values.
     "attention_quantised": 0.03,
+    "blend_gated": 1e-6,
     # What a product is taken of, with an activation.
     "gated_activation": 2e-6,
     "matmul": 5e-6,

@@ -5,7 +5,7 @@ Every set of layers is a choice here, and its bytes and seconds are added up par
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 import numpy as np
@@ -59,6 +59,11 @@ def chosen_by(made: PlacementPlan) -> Choice:
         head_on_gpu=placement.head_on_gpu,
         draft_device=placement.draft_device,
     )
+
+
+def taking_turns(case: Case) -> Case:
+    """The case with a draft, if there is one, that never goes on beside the target."""
+    return replace(case, draft=case.draft and replace(case.draft, takes_turns=True))
 
 
 def some(rng: np.random.Generator, low: float, high: float) -> float:
@@ -215,7 +220,12 @@ def workload_s(case: Case, choice: Choice) -> float:
         return step_s(draft, case, whole, rows, 1)[0]
 
     def both_s(target: tuple[float, float], drafting_s: float) -> float:
-        if choice.draft_device == "gpu" and len(choice.on_gpu) < len(parts.layers):
+        takes_turns = draft is not None and draft.takes_turns
+        if (
+            choice.draft_device == "gpu"
+            and len(choice.on_gpu) < len(parts.layers)
+            and not takes_turns
+        ):
             return max(target[0], target[1] + drafting_s)
         return target[0] + drafting_s
 

@@ -19,7 +19,7 @@ from support.staged_standin import (
     staged_bytes,
 )
 
-OPS = ("attention", "matmul", "rms_norm", "rotate_and_store", "top_k")
+OPS = ("attention", "blend_gated", "matmul", "rms_norm", "rotate_and_store", "top_k")
 
 
 class DeviceArray(np.ndarray):
