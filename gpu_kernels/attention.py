@@ -16,8 +16,8 @@ from slipstream.gpu_kernels.kv_pages import KVPages
 from slipstream.gpu_kernels.rounding import EXACT
 from slipstream.gpu_kernels.tensors import expect_tensor
 
-_FEW_ROWS = 16  # of a step whose keys are shared out to programs, parts of them to each
-_KEYS_A_PART = 128
+FEW_ROWS = 16  # of a step whose keys are shared out to programs, parts of them to each
+KEYS_A_PART = 128
 _LEAST_KEYS = 16  # of one page that a program takes at a time
 
 
@@ -33,10 +33,10 @@ def attention(
     num_rows = _check(q, pages, visibility, out)
     if num_rows == 0:
         return out
-    in_parts = num_rows <= _FEW_ROWS
+    in_parts = num_rows <= FEW_ROWS
     num_parts = 1
     if in_parts:
-        num_parts = triton.cdiv(visibility.page_tables.shape[1] * pages.page_size, _KEYS_A_PART)
+        num_parts = triton.cdiv(visibility.page_tables.shape[1] * pages.page_size, KEYS_A_PART)
     gathered = q.new_empty((*q.shape[:2], num_parts, q.shape[2])) if in_parts else out
     highest = q.new_empty((*q.shape[:2], num_parts)) if in_parts else None
     totals = None if highest is None else torch.empty_like(highest)
@@ -53,7 +53,7 @@ def attention(
             out,
             num_parts,
             HEAD_SIZE=q.shape[2],
-            KEYS_A_PART=_KEYS_A_PART,
+            KEYS_A_PART=KEYS_A_PART,
             BLOCK_D=packed.high.shape[2],
             **EXACT,
         )
@@ -133,7 +133,7 @@ def _attend(
         INT8=pages.quantised,
         IN_INT8=multiplies_int8(),
         GROUP=group,
-        KEYS_A_PART=0 if highest is None else _KEYS_A_PART,
+        KEYS_A_PART=0 if highest is None else KEYS_A_PART,
         BLOCK_Q=block_q,
         BLOCK_D=block_d,
         BLOCK_KEYS=math.gcd(block_keys, pages.page_size),
@@ -146,8 +146,8 @@ def _attend(
 def _tile(num_rows: int, block_d: int) -> tuple[int, int, int]:
     """Queries and keys that a program holds, and its warps; as many as fit in registers."""
     if not multiplies_int8():  # nor has it other matrix units that Triton uses
-        return 8 if num_rows <= _FEW_ROWS or block_d > 128 else 16, 16, 8
-    if num_rows <= _FEW_ROWS:
+        return 8 if num_rows <= FEW_ROWS or block_d > 128 else 16, 16, 8
+    if num_rows <= FEW_ROWS:
         return 16, 32, 4 if block_d <= 128 else 8
     return 32, 32, 4 if block_d <= 64 else 8
 

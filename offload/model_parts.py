@@ -70,6 +70,7 @@ class ModelParts:
     vocab_size: int  # V
     workspace_bytes: int  # scratch memory of the largest step, on each device that has a part
     trained_context: int  # tokens
+    attention_bytes_per_token: int = 0  # of the cache: scratch memory of attention on a GPU
     takes_turns: bool = False  # a draft that needs what the target's last step brought
 
     @property
@@ -97,6 +98,11 @@ class ModelParts:
         tokens = self.kv_tokens(context)
         return [layer.bytes_with_kv(tokens) for layer in self.layers]
 
-    def whole_bytes(self, context: int) -> int:
+    def gpu_workspace_bytes(self, context: int) -> int:
+        """Scratch memory of the largest step on a GPU, with a KV cache of `context` tokens."""
+        return self.workspace_bytes + self.kv_tokens(context) * self.attention_bytes_per_token
+
+    def whole_bytes(self, context: int, *, on_gpu: bool) -> int:
         """Memory that the model takes on one device, in bytes: all parts and the workspace."""
-        return sum(self.layer_bytes(context)) + self.head_bytes + self.workspace_bytes
+        workspace = self.gpu_workspace_bytes(context) if on_gpu else self.workspace_bytes
+        return sum(self.layer_bytes(context)) + self.head_bytes + workspace

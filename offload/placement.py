@@ -164,8 +164,8 @@ class Placements:
         return (
             self._gpu_layer_bytes(parts, context)
             + _bytes_where(self.head_on_gpu, parts.head_bytes)
-            + _bytes_where(any_part, parts.workspace_bytes)
-            + _bytes_where(self.draft_on_gpu, _draft_bytes(draft, context))
+            + _bytes_where(any_part, parts.gpu_workspace_bytes(context))
+            + _bytes_where(self.draft_on_gpu, _draft_bytes(draft, context, on_gpu=True))
             + _bytes_where(self.uses_gpu, VRAM_MARGIN_BYTES)
         )
 
@@ -173,7 +173,7 @@ class Placements:
         """Bytes in RAM: what is not on the GPU, and the target's workspace in any case."""
         return (
             _bytes_where(~self.head_on_gpu, parts.head_bytes)
-            + _bytes_where(self.draft_on_cpu, _draft_bytes(draft, context))
+            + _bytes_where(self.draft_on_cpu, _draft_bytes(draft, context, on_gpu=False))
             + (sum(parts.layer_bytes(context)) + parts.workspace_bytes)
             - self._gpu_layer_bytes(parts, context)
         )
@@ -197,8 +197,8 @@ class Placements:
         return self.layers_on_gpu.astype(np.int64) @ sizes
 
 
-def _draft_bytes(draft: ModelParts | None, context: int) -> int:
-    return 0 if draft is None else draft.whole_bytes(context)
+def _draft_bytes(draft: ModelParts | None, context: int, *, on_gpu: bool) -> int:
+    return 0 if draft is None else draft.whole_bytes(context, on_gpu=on_gpu)
 
 
 def _bytes_where(chosen: BoolArray, num_bytes: int) -> IntArray:

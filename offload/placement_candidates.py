@@ -62,10 +62,11 @@ class PlacementTask:
             return np.zeros((1, len(self.parts.layers)), dtype=np.bool_)
         has_draft = self.draft is not None
         costs = layer_costs(self.parts, cpu, gpu, link, self.options, has_draft=has_draft)
-        room_bytes = self.vram_limit_bytes - VRAM_MARGIN_BYTES - self.parts.workspace_bytes
+        workspace_bytes = self.parts.gpu_workspace_bytes(self.options.context)
+        room_bytes = self.vram_limit_bytes - VRAM_MARGIN_BYTES - workspace_bytes
         rooms_bytes = [room_bytes, room_bytes - self.parts.head_bytes]
         if self.draft is not None:
-            draft_bytes = self.draft.whole_bytes(self.options.context)
+            draft_bytes = self.draft.whole_bytes(self.options.context, on_gpu=True)
             rooms_bytes += [each - draft_bytes for each in rooms_bytes]
         return layer_sets(self.parts.layer_bytes(self.options.context), costs, rooms_bytes)
 

@@ -40,7 +40,7 @@ def _placed(here: Placement, task: PlacementTask) -> Iterator[tuple[str, int, li
     if task.draft is not None and here.draft_device == "gpu":
         devices: tuple[Device | None, ...] = ("cpu",) if task.options.keeps_draft else ("cpu", None)
         without = [replace(here, draft_device=device) for device in devices]
-        yield "The draft", task.draft.whole_bytes(context), without
+        yield "The draft", task.draft.whole_bytes(context, on_gpu=True), without
     if here.head_on_gpu:
         yield "The head", task.parts.head_bytes, [replace(here, head_on_gpu=False)]
     if here.num_gpu_layers:

@@ -95,5 +95,5 @@ def streaming_bytes(parts: ModelParts, placement: Placement, context: int) -> in
     """VRAM that streamed layers take beyond what a placement has."""
     num_bytes = staging_bytes(parts, placement, context)
     if not (placement.num_gpu_layers or placement.head_on_gpu):
-        num_bytes += parts.workspace_bytes
+        num_bytes += parts.gpu_workspace_bytes(context)
     return num_bytes if placement.uses_gpu else num_bytes + VRAM_MARGIN_BYTES

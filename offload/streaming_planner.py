@@ -52,7 +52,7 @@ def _beside_streaming(
 ) -> PlacementPlan | None:
     """The best plan that leaves room for streaming, where that is the faster one."""
     staged = staging_bytes(parts, Placement.window(len(parts.layers)), options.context)
-    for kept_bytes in (staged, staged + parts.workspace_bytes):
+    for kept_bytes in (staged, staged + parts.gpu_workspace_bytes(options.context)):
         left_bytes = made.vram_limit_bytes - kept_bytes
         if left_bytes < 0:
             return None

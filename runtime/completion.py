@@ -46,6 +46,8 @@ class Stats(SpeculationStats):
     link_bytes    : copied between the host and a GPU in those steps and while drafting
     vram_bytes    : the most of a GPU's memory that tensors of this process have taken so far
     streamed_tokens : of the prompt, read by the GPU with streamed weights
+    streaming_rows  : of a prompt in a step, from which on that is faster by what was planned and
+                    measured before; None where it never is
     """
 
     prompt_tokens: int
@@ -55,6 +57,7 @@ class Stats(SpeculationStats):
     link_bytes: int
     vram_bytes: int
     streamed_tokens: int
+    streaming_rows: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

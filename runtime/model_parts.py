@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _FLOAT_BYTES = 4  # of a number in a buffer or in a norm's weight
 
+# Of a GPU's attention; written again here since its module can't be imported without torch.
+SMALL_STEP_ROWS = 16
+KEYS_A_PART = 128
+
 
 def parts_of(
     file: ModelFile,
@@ -30,12 +34,15 @@ def parts_of(
     backend   : says how many bytes a packed weight takes, on the CPU as on a GPU
     kv_dtype  : of its KV cache, see `KVPages`
     head_rows : tokens that the head gives logits of; None is all
-    Raises CheckpointError for a head that is no matrix.
+    Raises CheckpointError for a head that is missing or no matrix.
     """
     layers = _matrices_of_layers(file.tensors, config, backend)
-    head = file.tensors[head_name(file.tensors)]
+    name = head_name(file.tensors)
+    head = file.tensors.get(name)
+    if head is None:
+        raise CheckpointError(f"{file.path}: the tensor {name} is missing")
     if len(head.shape) != 2:
-        raise CheckpointError(f"{file.path}: {head.name} should be a matrix, has {head.shape}")
+        raise CheckpointError(f"{file.path}: {name} should be a matrix, has {head.shape}")
     vocab_size = min(config.vocab_size, head_rows or config.vocab_size)
     return ModelParts(
         layers=_layer_parts(layers, config, kv_dtype),
@@ -44,6 +51,7 @@ def parts_of(
         vocab_size=vocab_size,
         workspace_bytes=workspace_bytes(config, vocab_size) + _vector_bytes(file.tensors),
         trained_context=config.context_length,
+        attention_bytes_per_token=_attention_bytes_per_token(config),
     )
 
 
@@ -67,12 +75,13 @@ def trained_parts(draft: "DraftFile", target: ModelFile, backend: Backend) -> Mo
         vocab_size=num_tokens,
         workspace_bytes=_trained_workspace_bytes(config, num_tokens) + _vector_bytes(draft.tensors),
         trained_context=config.context_length,
+        attention_bytes_per_token=_attention_bytes_per_token(config),
         takes_turns=True,
     )
 
 
 def workspace_bytes(config: ModelConfig, vocab_size: int) -> int:
-    """Buffers of the largest step, in bytes; those of attention's parts are left out.
+    """Buffers of the largest step, in bytes, but for those of `_attention_bytes_per_token`.
 
     Rows are those of a prompt's chunk, logits those of a scored text, of 64 rows.
     """
@@ -104,6 +113,16 @@ def _row_bytes(config: ModelConfig) -> int:
     widest = max(c.hidden_size, c.num_heads * c.head_size, c.feed_forward_size)
     packed = widest + _FLOAT_BYTES * (widest // 32 + widest // 16)
     return _FLOAT_BYTES * (2 * c.hidden_size + heads + inner) + packed
+
+
+def _attention_bytes_per_token(config: ModelConfig) -> int:
+    """What attention on a GPU takes for each token that the cache has room for.
+
+    In small steps each part of the keys leaves sums of its own, of a vector of the head's size and
+    two numbers for each row and head: once in steps that are kept, once in others.
+    """
+    numbers = SMALL_STEP_ROWS * config.num_heads * (config.head_size + 2)
+    return 2 * _FLOAT_BYTES * numbers // KEYS_A_PART
 
 
 def _matrices_of_layers(

@@ -60,11 +60,13 @@ def left_in_ram(footprint: Footprint, parts: ModelParts, placement: Placement) -
     )
 
 
-def vram_workspace_bytes(parts: ModelParts, draft: ModelParts | None, made: PlacementPlan) -> int:
+def vram_workspace_bytes(
+    parts: ModelParts, draft: ModelParts | None, made: PlacementPlan, context: int
+) -> int:
     """Bytes of VRAM that the largest steps of the model and its draft take beside the rest."""
     num_bytes, placement = 0, made.placement
     if placement.num_gpu_layers or placement.head_on_gpu or made.streaming is not None:
-        num_bytes += parts.workspace_bytes
+        num_bytes += parts.gpu_workspace_bytes(context)
     if draft is not None and placement.draft_device == "gpu":
-        num_bytes += draft.workspace_bytes
+        num_bytes += draft.gpu_workspace_bytes(context)
     return num_bytes

@@ -1,5 +1,6 @@
 """What a model file asks of this machine, put before the planner."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from slipstream.cpu_kernels import KV_BLOCK_DIMENSIONS
@@ -15,7 +16,7 @@ from slipstream.runtime.backends import Backend
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.draft_choice import DraftChoice
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
-from slipstream.runtime.footprints import footprint_of, trained_footprint
+from slipstream.runtime.footprints import footprint_of
 from slipstream.runtime.gpu import Gpu, NoGpuError, find_gpu
 from slipstream.runtime.model_parts import parts_of, trained_parts
 from slipstream.runtime.models import Devices, ModelConfig
@@ -26,6 +27,8 @@ from slipstream.runtime.speculation import DRAFT_KV, MATCH, OFF
 # A draft gives logits of the first tokens of its vocabulary only. Merges are ordered by how often
 # they were seen, so these are 97 to 99 % of English and code, for half the head's bytes.
 DRAFT_HEAD_ROWS = 1 << 16
+
+_LESS_AND_LESS = (4096, 2048, 1024, 512, SMALLEST_CONTEXT)  # tokens of context
 
 _WITH_TRAINED = Decision(
     what="overlap",
@@ -91,7 +94,8 @@ def _planned(request: ModelRequest, vram_bytes: int | None, progress: Progress |
     threads = request.options.threads or default_threads(machine)
     machine = replace(machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine))
     kv = choose_kv(request.file, request.config, request.options)
-    in_ram = _InRam(request, machine, kv)
+    parts, draft = model_parts(request, str(kv.value))
+    in_ram = _InRam(request, machine, kv, footprint_of(parts, draft))
     options, plans_anew = request.options, vram_bytes is not None
     types = _quant_types(request)
     try:
@@ -100,15 +104,32 @@ def _planned(request: ModelRequest, vram_bytes: int | None, progress: Progress |
         return in_ram.planned(Decision(what="GPU", value="none", why=str(error)))
     limits = (gpu.costs.vram_bytes, options.vram_bytes, vram_bytes)
     limit = min(each for each in limits if each is not None)
-    parts, draft_parts = model_parts(request, str(kv.value))
-    streams = request.backend.name == "numba"  # whose panels the GPU's kernels can read
-    made = place(parts, draft_parts, in_ram.context(), gpu, limit, streams=streams)
+    context, made = _placed(request, parts, draft, in_ram.contexts(), gpu, limit)
     if made.uses_gpu:
-        return in_ram.planned_beside(gpu, made, parts, draft_parts)
+        return in_ram.planned_beside(gpu, made, parts, draft, context)
     why = " ".join(made.why)
     if options.vram_bytes and not plans_anew:
         raise OptionError(f"vram_bytes: {why} Leave vram_bytes out, or give more.")
     return in_ram.planned(Decision(what="GPU", value="none", why=why))
+
+
+def _placed(
+    request: ModelRequest,
+    parts: ModelParts,
+    draft: ModelParts | None,
+    contexts: Sequence[int],
+    gpu: Gpu,
+    vram_bytes: int,
+) -> tuple[int, PlacementPlan]:
+    """The first of the contexts that fits, and where everything lies with it."""
+    streams = request.backend.name == "numba"  # whose panels the GPU's kernels can read
+    for context in contexts:
+        try:
+            return context, place(parts, draft, context, gpu, vram_bytes, streams=streams)
+        except PlanMemoryError:
+            if context == contexts[-1]:
+                raise
+    raise AssertionError("there is always a context to try")
 
 
 def _quant_types(request: ModelRequest) -> tuple[str, ...]:
@@ -133,21 +154,28 @@ def model_parts(request: ModelRequest, kv: str) -> tuple[ModelParts, ModelParts 
 class _InRam:
     """Plans what of a model is in RAM: all of it, or what a GPU leaves."""
 
-    def __init__(self, request: ModelRequest, machine: Machine, kv: Decision) -> None:
+    def __init__(
+        self, request: ModelRequest, machine: Machine, kv: Decision, footprint: Footprint
+    ) -> None:
         self._request = request
         self._machine = machine
         self._kv = kv
-        self._footprint = _footprint(request, str(kv.value))
+        self._footprint = footprint
 
-    def context(self) -> int:
-        """Tokens to plan a GPU's share for: those asked for, or that RAM alone has room for."""
-        if self._request.options.context is not None:
-            return self._request.options.context
+    def contexts(self) -> Sequence[int]:
+        """Tokens to plan a GPU's share for, the first that fits of these.
+
+        Those asked for, or that RAM alone has room for. Where it has none: a usual number, and less
+        each time.
+        """
+        request = self._request
+        if request.options.context is not None:
+            return (request.options.context,)
         try:
-            request = self._request
-            return self._plan(self._footprint, request.backend, request.draft_backend).context
+            return (self._plan(self._footprint, request.backend, request.draft_backend).context,)
         except PlanMemoryError:
-            return min(SMALLEST_CONTEXT, self._request.config.context_length)
+            most = request.config.context_length
+            return sorted({min(each, most) for each in _LESS_AND_LESS}, reverse=True)
 
     def planned(self, gpu: Decision) -> Planned:
         """Without a GPU."""
@@ -157,7 +185,12 @@ class _InRam:
         return Planned(plan=plan, devices=devices, draft_backend=draft_backend)
 
     def planned_beside(
-        self, gpu: Gpu, made: PlacementPlan, parts: ModelParts, draft: ModelParts | None
+        self,
+        gpu: Gpu,
+        made: PlacementPlan,
+        parts: ModelParts,
+        draft: ModelParts | None,
+        context: int,
     ) -> Planned:
         """With what a placement gives to a GPU."""
         request, placement = self._request, made.placement
@@ -170,7 +203,7 @@ class _InRam:
             devices,
             draft_backend,
             Decision(what="GPU", value=gpu.name, why=f"{gpu.backend.name} kernels; see below"),
-            context=self.context(),
+            context=context,
             max_sequences=1 if placement.num_gpu_layers or made.streaming else MAX_SEQUENCES,
         )
         if request.options.context is None:
@@ -180,7 +213,7 @@ class _InRam:
             devices=devices,
             draft_backend=draft_backend,
             gpu=gpu,
-            vram_workspace_bytes=vram_workspace_bytes(parts, draft, made),
+            vram_workspace_bytes=vram_workspace_bytes(parts, draft, made, context),
         )
 
     def _plan(
@@ -214,21 +247,11 @@ def _of_ram_alone(decision: Decision) -> Decision:
     """The context was found before anything was placed."""
     if decision.what != "context":
         return decision
-    return replace(decision, why="what RAM alone would have room for")
-
-
-def _footprint(request: ModelRequest, kv: str) -> Footprint:
-    """Of the model and its draft, both on the CPU."""
-    footprint = footprint_of(request.file, request.config, request.backend, KV_DTYPES[kv])
-    draft = request.draft
-    if draft.file is not None and draft.config is not None:
-        backend = request.draft_backend
-        own = footprint_of(draft.file, draft.config, backend, DRAFT_KV, DRAFT_HEAD_ROWS)
-        footprint = replace(footprint, draft=own)
-    if draft.trained is not None:
-        own = trained_footprint(draft.trained, request.file, request.draft_backend)
-        footprint = replace(footprint, draft=own)
-    return footprint
+    return replace(
+        decision,
+        why="found before anything was placed: what RAM alone has room for, "
+        "or the largest of a few that fits beside the GPU",
+    )
 
 
 def overlaps(devices: Devices, draft: Backend, acceptance: str) -> bool:

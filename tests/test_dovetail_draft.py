@@ -15,6 +15,7 @@ from slipstream.runtime.dovetail.draft_file import round_to_q8_0
 from slipstream.runtime.dovetail.gating_fusion import GatingFusion
 from slipstream.runtime.kv_cache import KVCache
 from slipstream.runtime.models import ForwardPass
+from slipstream.runtime.models.layers_in_place import LayersInPlace
 from slipstream.runtime.models.step_inputs import StepInputs
 from slipstream.runtime.models.step_program import StepRecorder
 from slipstream.runtime.models.step_side import StepSides
@@ -120,7 +121,7 @@ def step_of_rows(num_rows: int, backend: Backend, recorder: StepRecorder) -> For
     cache = KVCache(num_layers=1, num_kv_heads=1, head_size=32, num_tokens=64, dtype="float16")
     batch = StepBatch.linear([(cache.open(), 0, list(range(num_rows)))], [0])
     sides = StepSides(StepInputs(batch, cache.place(batch)), Workspaces())
-    return ForwardPass(sides, cache, backend, recorder)
+    return ForwardPass(sides, LayersInPlace(cache, backend), recorder)
 
 
 def test_rows_together_or_one_by_one(draft: DovetailDraft) -> None:

@@ -122,8 +122,8 @@ def with_placement(
         draft_device=device,
     )
 
-    def placed(*given: Any) -> PlacementPlan:
-        made = place(*given)
+    def placed(*given: Any, streams: bool) -> PlacementPlan:
+        made = place(*given, streams=False)
         return replace(made, chosen=replace(made.chosen, placement=placement))
 
     monkeypatch.setattr(planning, "place", placed)
@@ -171,7 +171,7 @@ def test_its_bytes_are_planned(target: Path, draft: Path, monkeypatch: pytest.Mo
         assert gpu.used_bytes == sum(parts.layer_bytes(CONTEXT)) + parts.head_bytes
         draft_always(llm)
         llm.generate(PROMPT * 5, **GREEDY)
-        assert gpu.used_bytes <= parts.whole_bytes(CONTEXT)
+        assert gpu.used_bytes <= parts.whole_bytes(CONTEXT, on_gpu=True)
 
 
 def test_the_planner_puts_it_there(
@@ -182,7 +182,7 @@ def test_the_planner_puts_it_there(
     use(gpu, monkeypatch)
     with ModelFile.open(target) as file:
         parts = trained_parts(DraftFile.open(draft), file, load_backend("numba"))
-    for num_bytes in (None, room(parts.whole_bytes(CONTEXT))):
+    for num_bytes in (None, room(parts.whole_bytes(CONTEXT, on_gpu=True))):
         with LLM(target, draft=str(draft), context=CONTEXT, vram_bytes=num_bytes) as llm:
             assert llm.plan.placement is not None
             chosen = llm.plan.placement.chosen
@@ -203,7 +203,7 @@ def test_a_machine_that_is_not_here_would_have_it_on_its_gpu(
     write_tiny_draft(draft, target)
     with ModelFile.open(target) as file:
         parts = trained_parts(DraftFile.open(draft), file, load_backend("numba"))
-    gpu = StandinGpu(room(parts.whole_bytes(CONTEXT)))
+    gpu = StandinGpu(room(parts.whole_bytes(CONTEXT, on_gpu=True)))
     costs = gpu.found(Options(), may_have_less=False).costs
     cpu = NominalDeviceCosts(read_gb_per_s=1, multiply_adds_per_s=1e12, layer_overhead_s=1e-4)
     machine = replace(costs, cpu=cpu)  # so that more rows take no longer
@@ -211,7 +211,7 @@ def test_a_machine_that_is_not_here_would_have_it_on_its_gpu(
     made = plan_model_on(target, Options(draft=str(draft), context=CONTEXT), "stand-in")
     chosen = made.placement.chosen
     assert chosen.placement == Placement.window(12, draft_device="gpu")
-    assert chosen.vram_bytes == room(parts.whole_bytes(CONTEXT))
+    assert chosen.vram_bytes == room(parts.whole_bytes(CONTEXT, on_gpu=True))
     first = made.ranked[0]
     assert first.placement == chosen.placement
     assert first.simulated.link_bytes_per_token > 0

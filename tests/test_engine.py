@@ -22,7 +22,8 @@ def test_a_generation_counts_on(eight: ScriptedEngine) -> None:
     assert [token for piece in pieces for token in piece.token_ids] == list(done.token_ids)
     assert done.finish_reason == "length"
     counts = {"prompt_tokens": 3, "reused_tokens": 0, "steps": 10, "seed": 0}
-    assert done.stats == {**counts, "link_bytes": 0, "vram_bytes": 0}
+    gpu = {"link_bytes": 0, "vram_bytes": 0, "streamed_tokens": 0, "streaming_rows": None}
+    assert done.stats == {**counts, **gpu}
     assert done.timings.prefill_tokens == 3
     assert done.timings.decode_tokens == 9  # the last token is not fed back
     assert done.timings.prefill_s > 0

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from slipstream.apps.cli.timing_lines import timing_lines
 from slipstream.cpu_kernels import QuantType
 from slipstream.offload.placement import VRAM_MARGIN_BYTES, Device, Placement
 from slipstream.offload.placement_plan import PlacementPlan
@@ -104,6 +105,11 @@ def test_prompts_are_streamed_where_that_is_planned(
         assert plan.vram_bytes <= limit
         streaming, streamed = plan.streaming, got.stats["streamed_tokens"]
         assert streamed == (0 if streaming is None else len(prompt))
+        if streaming is not None:
+            rows = got.stats["streaming_rows"]
+            assert rows == pytest.approx(streaming.least_rows, abs=5)
+            told = f"pays from {rows} in a step, {streaming.least_rows} planned"
+            assert any(told in line for line in timing_lines(got, llm.plan))
         num_streamed.append(0 if streaming is None else streaming.num_layers)
         limit = plan.vram_bytes - 1
     assert len(set(num_streamed)) > 2

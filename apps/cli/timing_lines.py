@@ -38,6 +38,11 @@ def timing_lines(completion: Completion, plan: Plan) -> list[str]:
     if stats["link_bytes"]:
         each = format_bytes(stats["link_bytes"] / max(1, stats["steps"]))
         rows.append(("link", format_bytes(stats["link_bytes"]), f"{each} a step"))
+    if stats["streamed_tokens"]:
+        streaming = None if plan.placement is None else plan.placement.streaming
+        planned = "" if streaming is None else f", {streaming.least_rows} planned"
+        pays = f"of the prompt; pays from {stats['streaming_rows']} in a step{planned}"
+        rows.append(("streamed", f"{stats['streamed_tokens']} tokens", pays))
     lines = aligned(rows)
     if timings.decode_tokens and plan.placement is not None:
         compared = plan.placement.compare(

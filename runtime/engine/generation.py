@@ -202,6 +202,7 @@ class Generation(Job):
                 "link_bytes": self.link_bytes + draft_bytes,
                 "vram_bytes": self._vram_bytes(),
                 "streamed_tokens": self.streamed_tokens,
+                "streaming_rows": self.streaming_rows,
                 **drafts,
             },
             logprobs=tuple(self._logprobs),

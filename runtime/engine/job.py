@@ -22,6 +22,7 @@ class Job(ABC):
     slot, cached : set by the engine: KV cache slot, and how many tokens it holds
     link_bytes   : kept by the engine: of its share in steps, copied between host and GPU
     streamed_tokens : kept by the engine: fed in steps with streamed weights
+    streaming_rows  : set by the engine: see `Stats`
     """
 
     reuses_cache = True
@@ -37,6 +38,7 @@ class Job(ABC):
         self.hidden: np.ndarray | None = None
         self.link_bytes = 0
         self.streamed_tokens = 0
+        self.streaming_rows: int | None = None
 
     @property
     def num_pending(self) -> int:

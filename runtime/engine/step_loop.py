@@ -80,6 +80,8 @@ class StepLoop:
             job.slot, job.cached = self._prefixes.take(job.tokens)
         else:
             job.slot = self._cache.open()
+        if self._streaming is not None:
+            job.streaming_rows = self._streaming.least_rows(LARGEST_CHUNK)
         job.started(job.cached)
 
     def _next_step(self) -> ScheduledStep:

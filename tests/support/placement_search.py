@@ -92,6 +92,7 @@ def random_parts(rng: np.random.Generator, num_layers: int, spread: float) -> Mo
         vocab_size=vocab_size,
         workspace_bytes=int(rng.integers(0, 300 * MB)),
         trained_context=int(rng.integers(1000, 32_000)),
+        attention_bytes_per_token=int(rng.integers(0, 5000)),
     )
 
 
@@ -157,13 +158,15 @@ def placed_bytes(case: Case, choice: Choice) -> tuple[int, int]:
         taken[device] += layer.weight_bytes + context * layer.kv_bytes_per_token
     taken["gpu" if choice.head_on_gpu else "cpu"] += parts.head_bytes
     if choice.on_gpu or choice.head_on_gpu:
-        taken["gpu"] += parts.workspace_bytes
+        taken["gpu"] += parts.workspace_bytes + context * parts.attention_bytes_per_token
     if draft is not None and choice.draft_device is not None:
         draft_context = min(context, draft.trained_context)
         for layer in draft.layers:
             taken[choice.draft_device] += layer.weight_bytes
             taken[choice.draft_device] += draft_context * layer.kv_bytes_per_token
         taken[choice.draft_device] += draft.head_bytes + draft.workspace_bytes
+        if choice.draft_device == "gpu":
+            taken["gpu"] += draft_context * draft.attention_bytes_per_token
     if choice.on_gpu or choice.head_on_gpu or choice.draft_device == "gpu":
         taken["gpu"] += VRAM_MARGIN_BYTES
     return taken["gpu"], taken["cpu"]
