@@ -21,13 +21,16 @@ from slipstream.apps.bench.prompt_files import read_prompts
 from slipstream.apps.bench.prompt_tokens import encode_prompts
 from slipstream.apps.bench.surroundings import measured_machine, surroundings
 from slipstream.offload.placement import VRAM_MARGIN_BYTES
+from slipstream.offload.step_times import PREFILL_TOKENS
 from slipstream.offload.units import parse_bytes
+
+CONTEXT = 4096  # tokens
 
 
 def side(model: str, prompts: Sequence[list[int]], max_tokens: int, **options: Any) -> Any:
     """Answers and figures of one LLM, over all prompts."""
     reset_peak()
-    with LLM(model, context=4096, **options) as llm:
+    with LLM(model, context=CONTEXT, **options) as llm:
         llm.generate(prompts[0], max_tokens=8, temperature=0)
         done = [llm.generate(each, max_tokens=max_tokens, temperature=0) for each in prompts]
         placement = llm.plan.placement
@@ -46,8 +49,10 @@ def side(model: str, prompts: Sequence[list[int]], max_tokens: int, **options: A
             "gpu_layers": chosen.placement.num_gpu_layers,
             "head_on_gpu": chosen.placement.head_on_gpu,
             "draft_device": chosen.placement.draft_device,
-            "vram_planned_bytes": chosen.vram_bytes - VRAM_MARGIN_BYTES,
+            "vram_planned_bytes": placement.vram_bytes - VRAM_MARGIN_BYTES,
             "predicted_decode_tok_per_s": 1 / chosen.s_per_token,
+            "predicted_prefill_tok_per_s": PREFILL_TOKENS / placement.prefill_s,
+            "streamed_tokens": sum(each.stats["streamed_tokens"] for each in done),
         }
     return [each.token_ids for each in done], figures
 
@@ -75,7 +80,7 @@ def main() -> None:
     asked = parser.parse_args()
     machine, _ = measured_machine(None)
     read = read_prompts(asked.prompts, asked.limit)
-    with LLM(asked.model, context=4096) as llm:
+    with LLM(asked.model, context=CONTEXT) as llm:
         prompts = encode_prompts(llm.path, read, asked.max_tokens).tokens
     start = time.perf_counter()
     want, plain = side(asked.model, prompts, asked.max_tokens, speculate="off")
