@@ -17,6 +17,7 @@ from slipstream.gpu_kernels.memory import (
     free_bytes,
     limit_bytes,
     peak_bytes,
+    release_memory,
 )
 from slipstream.gpu_kernels.mirror import Mirror
 from slipstream.gpu_kernels.page_lock import PageLock
@@ -54,6 +55,7 @@ __all__ = [
     "pack_weight",
     "peak_bytes",
     "prepare",
+    "release_memory",
     "rms_norm",
     "rotate_and_store",
     "set_num_threads",

@@ -32,6 +32,13 @@ def limit_bytes(num_bytes: int) -> None:
     torch.cuda.reset_peak_memory_stats()
 
 
+def release_memory() -> None:
+    """Give the system back what no tensor has, and lift the limit."""
+    if compute_device().type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
 def peak_bytes() -> int:
     """The most bytes of tensors on the device at a time, since `limit_bytes` was last called."""
     if compute_device().type != "cuda":

@@ -209,8 +209,7 @@ class LLM:
 
     def close(self) -> None:
         """Stop running generations and let go of the model. Safe to call twice."""
-        self._loaded.engine.close()
-        self._loaded.speculation.close()
+        self._loaded.close()
         self._finalizer.detach()
 
     def __enter__(self) -> Self:

@@ -52,6 +52,14 @@ class Loaded:
     load_s: float
     backends: frozenset[Backend]  # that compute the model or its draft
 
+    def close(self) -> None:
+        """Stop running generations, and let go of the model and of the GPU's memory."""
+        self.engine.close()
+        self.speculation.close()
+        for backend in self.backends:
+            if not backend.ops.IN_HOST_MEMORY:
+                backend.ops.release_memory()
+
     def vram_bytes(self) -> int:
         """The most of a GPU's memory that tensors of this process have taken so far."""
         devices = [each.ops for each in self.backends if not each.ops.IN_HOST_MEMORY]

@@ -76,6 +76,7 @@ def test_any_budget_has_the_bits_of_the_cpu_and_is_kept(
         num_parts = chosen.placement.num_gpu_layers + chosen.placement.head_on_gpu
         limit = plan.vram_bytes - 1
     assert len(placements) >= 3
+    assert gpu.releases == len(gpu.limits)  # each one's memory is given back
 
 
 @pytest.mark.parametrize("kv", ["f16", "q8_0"])
