@@ -198,6 +198,22 @@ def test_an_unwritable_table_serves_this_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_size")
+def test_without_memory_shapes_stay_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    from slipstream.gpu_kernels import DeviceMemoryError
+    from slipstream.gpu_kernels.launch_table import candidate_shapes, launch_shape
+    from slipstream.gpu_kernels.tuning import tune
+
+    def stopwatch(_: object) -> float:
+        raise DeviceMemoryError("out of memory")
+
+    told = []
+    tune([QuantType.Q4_K], stopwatch=stopwatch, progress=lambda *each: told.append(each))
+    assert launch_shape(QuantType.Q4_K, 4, 16, 256) == candidate_shapes(QuantType.Q4_K, 4)[0]
+    assert "too little memory to tune products of Q4_K" in caplog.text
+    assert told == [(0, 1), (1, 1)]
+
+
+@pytest.mark.usefixtures("one_size")
 def test_tuning_measures_and_steps_never_wait() -> None:
     """A product whose shape was not asked for yet launches its kernels and goes on."""
     if os.environ.get("TRITON_INTERPRET") == "1":

@@ -53,7 +53,12 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
     def open_gpu(machine: Machine) -> GpuAccess:
         if not machine.gpus:
             raise NoGpuError("no GPU was found")
-        return GpuAccess(device=device, link=FakeLink(), errors=(RuntimeError,))
+        return GpuAccess(
+            device=device,
+            link=FakeLink(),
+            tune=lambda quant_types, _: device.tuned.append(tuple(quant_types)),
+            errors=(RuntimeError,),
+        )
 
     monkeypatch.setattr(profiling, "open_gpu", open_gpu)
     return device
@@ -98,6 +103,9 @@ class TestMeasuring:
         assert list(dict.fromkeys(told)) == [
             "measuring the CPU", "measuring the GPU", "measuring the link"
         ]  # fmt: skip
+        assert gpu.tuned == []
+        measured_profile(2, machine=with_gpu, quant_types=["Q4_K"], file=file, again=True)
+        assert gpu.tuned == [("Q4_K",)]  # only where somebody waits for a measurement
 
     def test_a_quantisation_that_is_missing_is_added(
         self, tmp_path: Path, with_gpu: Machine, cpu: FakeDevice, gpu: FakeDevice

@@ -1,7 +1,7 @@
 """The GPU to be measured, or why there is none."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,10 +17,15 @@ class NoGpuError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuAccess:
-    """A GPU that answers."""
+    """A GPU that answers.
+
+    tune : measures launch shapes of products of these quantisations, and keeps the fastest; told
+           (done, total) as it goes on
+    """
 
     device: DeviceWorkloads
     link: LinkWorkloads
+    tune: Callable[[Sequence[str], Callable[[int, int], None] | None], None]
     errors: tuple[type[Exception], ...]  # that work on it may end with, as without free memory
 
     @contextmanager
@@ -42,7 +47,8 @@ def open_gpu(machine: Machine) -> GpuAccess:
 
     errors = (RuntimeError, TritonError)
     try:
-        return GpuAccess(device=GpuWorkloads(gpu_sizes()), link=LinkCopies(), errors=errors)
+        device = GpuWorkloads(gpu_sizes())
+        return GpuAccess(device=device, link=LinkCopies(), tune=device.tune, errors=errors)
     except RuntimeError as error:  # as when its memory is full
         raise NoGpuError(f"the GPU does not answer: {error}") from error
 

@@ -9,6 +9,7 @@ import torch
 from slipstream import gpu_kernels
 from slipstream.cpu_kernels import QuantType, Visibility
 from slipstream.gpu_kernels import KVPages, Weight, compute_device, from_host
+from slipstream.gpu_kernels.tuning import tune
 from slipstream.offload.profile.measured_costs import Direction, HostMemory
 from slipstream.offload.profile.workloads import (
     PAGE_TOKENS,
@@ -41,6 +42,10 @@ class GpuWorkloads:
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
+
+    def tune(self, quant_types: Sequence[str], progress: Callable[[int, int], None] | None) -> None:
+        """As `GpuAccess`."""
+        tune([QuantType[name] for name in quant_types], progress=progress)
 
     def products(self, quant_type: QuantType) -> Products:
         """As `DeviceWorkloads`."""

@@ -43,15 +43,16 @@ def measured_profile(
     """The profile of this machine, with products of these quantisations.
 
     What is kept in `file`, by default `default_file()`, is not measured again unless `again` says
-    so: the old figures may come from a moment at which other programs computed too. All of it takes
-    some 15 s on the CPU, during which this process should compute nothing else. A damaged file or
-    one that can't be written costs a measurement each time and is never an error.
+    so: the old figures may come from a moment at which other programs computed too. Then launch
+    shapes for the GPU's kernels are chosen first, too. All of it takes some 15 s on the CPU, during
+    which this process should compute nothing else. A damaged file or one that can't be written
+    costs a measurement each time and is never an error.
     """
     file, key = file or default_file(), hardware_key(machine, threads)
     profiles = load_profiles(file)
     profile = None if again else profiles.get(key)
     if profile is None:
-        profile = _measure(threads, machine, quant_types, progress)
+        profile = _measure(threads, machine, quant_types, progress, tunes=again)
     elif missing := profile.missing(tuple(quant_types)):
         profile = _extend(profile, machine, missing, progress)
     else:
@@ -70,14 +71,19 @@ def open_cpu(threads: int, machine: Machine) -> DeviceWorkloads:
 
 
 def _measure(
-    threads: int, machine: Machine, quant_types: Sequence[str], progress: Progress | None
+    threads: int,
+    machine: Machine,
+    quant_types: Sequence[str],
+    progress: Progress | None,
+    *,
+    tunes: bool,
 ) -> MachineProfile:
     cpu = measure_device(
         open_cpu(threads, machine), quant_types, _staged(progress, "measuring the CPU")
     )
     gpu, link, problem = None, None, None
     try:
-        gpu, link = _measure_gpu(machine, quant_types, progress)
+        gpu, link = _measure_gpu(machine, quant_types, progress, tunes=tunes)
     except NoGpuError as error:
         problem = str(error)
     return MachineProfile(
@@ -91,11 +97,13 @@ def _measure(
 
 
 def _measure_gpu(
-    machine: Machine, quant_types: Sequence[str], progress: Progress | None
+    machine: Machine, quant_types: Sequence[str], progress: Progress | None, *, tunes: bool
 ) -> tuple[MeasuredDeviceCosts, MeasuredLinkCosts]:
     """Raises NoGpuError when there is none, or when what is timed on it fails."""
     access = open_gpu(machine)
     with access.failing_as_no_gpu():
+        if tunes:  # not at a first loading: its kernels take a minute a type to compile
+            access.tune(quant_types, _staged(progress, "choosing launch shapes for the GPU"))
         return (
             measure_device(access.device, quant_types, _staged(progress, "measuring the GPU")),
             measure_link(access.link, _staged(progress, "measuring the link")),

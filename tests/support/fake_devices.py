@@ -24,6 +24,7 @@ class FakeDevice:
     """Products take `byte_s` a byte for each 4 rows begun, attention `key_s` a key and row.
 
     timed : what was made, a line each
+    tuned : the quantisations of each tuning
     fails : raised by the first run, if anything
     """
 
@@ -32,6 +33,7 @@ class FakeDevice:
     key_s: float = 1e-6
     op_s: float = 1e-5
     timed: list[str] = field(default_factory=list)
+    tuned: list[tuple[str, ...]] = field(default_factory=list)
     fails: Exception | None = None
 
     def products(self, quant_type: QuantType) -> Products:
