@@ -52,6 +52,8 @@ def _load_draft_model(
         weights = load_model(file, config, backend, stage, head_rows=DRAFT_HEAD_ROWS)
     num_tokens = pages_for(plan.context) * PAGE_SIZE
     sequence = TimedSequence(weights, backend, threads=plan.threads, num_tokens=num_tokens)
+    if not backend.ops.IN_HOST_MEMORY:
+        sequence.warm_up()
     return ModelDrafter(DraftModel(sequence, vocab_size=tokenizer.vocab_size), target.vocab_size)
 
 
@@ -63,6 +65,8 @@ def _load_dovetail(
 
     num_tokens = pages_for(plan.context) * PAGE_SIZE
     draft = DovetailDraft(file, target, backend, threads=plan.threads, num_tokens=num_tokens)
+    if not backend.ops.IN_HOST_MEMORY:
+        draft.sequence.warm_up(file.config.hidden_size)
     return DovetailDrafter(draft, tokenizer.vocab_size, file.config.window)
 
 

@@ -12,7 +12,7 @@ from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.draft_choice import DraftChoice, chosen_draft
 from slipstream.runtime.draft_loading import load_draft
-from slipstream.runtime.engine import Engine, Streaming
+from slipstream.runtime.engine import Engine, Streaming, WarmUp
 from slipstream.runtime.errors import MemoryBudgetError
 from slipstream.runtime.kv_cache import KVCache, pages_for
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
@@ -31,6 +31,7 @@ from slipstream.runtime.preset_planning import PresetPlan, plan_on
 from slipstream.runtime.speculation import Speculation
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
 from slipstream.runtime.vram_shortage import (
+    VramShortageError,
     check_workspace,
     device_errors,
     limit_vram,
@@ -177,13 +178,16 @@ def _load_planned(
     cache = empty_cache(config, devices, num_tokens, KV_DTYPES[plan.kv])
     streaming = _streaming(planned, contents, cache)
     check_workspace(planned)
+    engine = Engine(weights, cache, devices, threads=plan.threads, streaming=streaming)
+    if planned.gpu is not None:
+        _warm_up(engine, plan.context, progress)
     return Loaded(
         path=file.path,
         config=config,
         tokenizer=tokenizer,
         chat_template=chat_template,
         plan=plan,
-        engine=Engine(weights, cache, devices, threads=plan.threads, streaming=streaming),
+        engine=engine,
         speculation=Speculation(
             request.draft.names,
             request.backend.ops,
@@ -206,6 +210,27 @@ def _streaming(
         return None
     layers = LayerStream(contents, cache, planned.gpu.backend, planned.devices)
     return Streaming(plan=made.streaming, layers=layers)
+
+
+def _warm_up(engine: Engine, context: int, progress: Progress | None) -> None:
+    """Have the GPU compile its kernels, with the largest step: it shows whether memory suffices.
+
+    Raises VramShortageError where it does not.
+    """
+    if progress is not None:
+        progress("compiling kernels for this GPU (once)", 0, 1)
+    job = WarmUp(context)
+    engine.submit(job)
+    try:
+        job.result()
+    except MemoryBudgetError as error:
+        engine.close()
+        raise VramShortageError(str(error.__cause__)) from None
+    except BaseException:
+        engine.close()
+        raise
+    if progress is not None:
+        progress("compiling kernels for this GPU (once)", 1, 1)
 
 
 def _read_tokenizer(file: ModelFile, config: ModelConfig) -> tuple[Tokenizer, ChatTemplate | None]:

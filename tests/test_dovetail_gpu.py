@@ -23,6 +23,7 @@ from slipstream.runtime.llm import LLM
 from slipstream.runtime.loading import plan_model_on
 from slipstream.runtime.model_parts import trained_parts
 from slipstream.runtime.options import Options
+from slipstream.runtime.speculation.timed_sequence import TimedSequence
 from support.fixed_costs import draft_always
 from support.interpreted_models import gpu_backend
 from support.op_tolerances import spread_error
@@ -165,6 +166,7 @@ def test_its_bytes_are_planned(target: Path, draft: Path, monkeypatch: pytest.Mo
     gpu = StandinGpu(room(1000 * MB))
     use(gpu, monkeypatch)
     with_placement(monkeypatch, (), False, "gpu")
+    monkeypatch.setattr(TimedSequence, "warm_up", lambda *_: None)  # which takes the buffers
     with ModelFile.open(target) as file:
         parts = trained_parts(DraftFile.open(draft), file, load_backend("numba"))
     with LLM(target, draft=str(draft), context=CONTEXT) as llm:

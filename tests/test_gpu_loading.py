@@ -18,8 +18,9 @@ from slipstream.offload.placement_plan import PlacementPlan
 from slipstream.runtime import planning
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
 from slipstream.runtime.llm import LLM
+from slipstream.runtime.models import StepRunner
 from support.fixed_costs import draft_always
-from support.standin_gpu import MB, StandinGpu, room, use
+from support.standin_gpu import MB, DeviceMemoryError, StandinGpu, room, use
 from support.tiny_gguf import ARCHITECTURES, tiny_shape, write_tiny_model
 
 DEVICES: tuple[Device, ...] = ("cpu", "gpu")
@@ -191,16 +192,40 @@ def test_a_full_gpu_is_left_alone_where_it_was_not_asked_for(
         assert any("The GPU stays empty" in line for line in llm.plan.lines())
 
 
+def test_a_shortage_of_the_largest_step_is_found_before_the_first_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Though the GPU said that there was room."""
+    path, shape = tmp_path / "tiny.gguf", tiny_shape("qwen2", num_layers=16)
+    write_tiny_model(path, architecture="qwen2", quant_type=QuantType.Q8_0, shape=shape)
+    gpu = StandinGpu(room(1000 * MB))
+    use(gpu, monkeypatch)
+    with LLM(path, context=256) as llm:
+        used_bytes, want = gpu.used_bytes, llm.generate(PROMPT, **GREEDY).token_ids
+        assert gpu.used_bytes - used_bytes < used_bytes // 50  # hardly more than in the warm-up
+    gpu.true_bytes = used_bytes - 1
+    gpu.limits.clear()
+    gpu.backend.ops.free_bytes = lambda: 1000 * MB
+    with caplog.at_level(logging.WARNING), LLM(path, context=256) as llm:
+        assert llm.generate(PROMPT, **GREEDY).token_ids == want
+        assert llm.plan.placement is not None
+    assert "The GPU's memory ran out while" in caplog.text
+
+
 def test_memory_that_runs_out_in_a_step_is_told_as_that(
     path: Path, on_cpu: LLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request ends; the next one finds the memory free again."""
     gpu = StandinGpu(room(1000 * MB))
     use(gpu, monkeypatch)
+
+    def runs_out(*_: Any, **__: Any) -> None:
+        raise DeviceMemoryError("out of memory")
+
     with LLM(path, context=256) as llm:
-        gpu.true_bytes = 0
-        with pytest.raises(MemoryBudgetError, match="ran out during a step"):
-            llm.generate(PROMPT, **GREEDY)
-        gpu.true_bytes = 1000 * MB
+        with monkeypatch.context() as patch:
+            patch.setattr(StepRunner, "run", runs_out)
+            with pytest.raises(MemoryBudgetError, match="ran out during a step"):
+                llm.generate(PROMPT, **GREEDY)
         want = on_cpu.generate(PROMPT, **GREEDY).token_ids
         assert llm.generate(PROMPT, **GREEDY).token_ids == want

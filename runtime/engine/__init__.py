@@ -6,6 +6,7 @@ from slipstream.runtime.engine.generation import Generation, TokenStream
 from slipstream.runtime.engine.job import LARGEST_CHUNK, Job
 from slipstream.runtime.engine.scoring import Scoring
 from slipstream.runtime.engine.streaming_choice import Streaming
+from slipstream.runtime.engine.warm_up import WarmUp
 
 __all__ = [
     "LARGEST_CHUNK",
@@ -16,4 +17,5 @@ __all__ = [
     "Scoring",
     "Streaming",
     "TokenStream",
+    "WarmUp",
 ]

@@ -115,6 +115,8 @@ class StepLoop:
     def _observe(self, step: ScheduledStep, num_rows: int, seconds: float) -> None:
         if step.tree:  # whose rows have no prompt's speed: logits of each are wanted
             return
+        if not all(job.is_timed for job, _, _ in step.jobs):
+            return
         if not step.streamed:
             self._pace.observe(num_rows, seconds)
         if self._streaming and num_rows >= PrefillPace.SMALLEST:

@@ -11,6 +11,7 @@ from slipstream.runtime.speculation.step_costs import StepCosts
 from slipstream.runtime.step_batch import StepBatch
 
 DRAFT_KV = "float16"  # how keys and values are stored
+_WARM_UP_ROWS = (128, 40, 12, 6, 3, 1)  # kernels differ by these numbers of rows
 MOST_TIMED_ROWS = 32  # of a feeding whose time is kept; more are a prompt's
 
 
@@ -62,6 +63,16 @@ class TimedSequence:
         self._cache.commit(self._slot)
         self.length += len(tokens)
         return logits[-1:]
+
+    def warm_up(self, hidden_size: int | None = None) -> None:
+        """Have the draft's device compile the kernels of its steps.
+
+        hidden_size : C, where hidden states go in beside the tokens
+        """
+        for count in (min(rows, self._cache.free_tokens) for rows in _WARM_UP_ROWS):
+            hidden = None if hidden_size is None else np.zeros((count, hidden_size), np.float32)
+            self.likeliest(self.feed([0] * count, hidden), 1)
+            self.truncate(0)
 
     def hidden(self) -> np.ndarray:
         """Hidden state (C,) float32 after the last row, a new array."""
