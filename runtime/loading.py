@@ -179,7 +179,7 @@ def _load_planned(
     streaming = _streaming(planned, contents, cache)
     check_workspace(planned)
     engine = Engine(weights, cache, devices, threads=plan.threads, streaming=streaming)
-    if planned.gpu is not None:
+    if streaming or not all(each.ops.IN_HOST_MEMORY for each in devices.backends):
         _warm_up(engine, plan.context, progress)
     return Loaded(
         path=file.path,
@@ -213,10 +213,7 @@ def _streaming(
 
 
 def _warm_up(engine: Engine, context: int, progress: Progress | None) -> None:
-    """Have the GPU compile its kernels, with the largest step: it shows whether memory suffices.
-
-    Raises VramShortageError where it does not.
-    """
+    """Have the GPU compile its kernels. Raises VramShortageError when its memory runs out."""
     if progress is not None:
         progress("compiling kernels for this GPU (once)", 0, 1)
     job = WarmUp(context)

@@ -3,11 +3,11 @@
 import numpy as np
 
 from slipstream.runtime.engine.collecting_job import CollectingJob
-from slipstream.runtime.engine.job import LARGEST_CHUNK
 
-# Kernels differ by these numbers of rows, see `gpu_kernels.launch_shapes` and `attention`. A step
-# of a new shape runs once, and is collected, so that the last runs as all later ones do.
-_LAST_STEPS = (40, 12, 6, 3, 1, 1)
+# Kernels differ by these numbers of rows, see `gpu_kernels.launch_shapes` and `attention`; more
+# rows take those of the most. A step of a new shape runs once, and is collected, so that the last
+# runs as all later ones do.
+_STEPS = (80, 40, 12, 6, 3, 1, 1)
 _ALL_WANTED = 16  # rows up to which a step wants the logits of all, as the trees of drafts do
 
 
@@ -18,7 +18,7 @@ class WarmUp(CollectingJob):
 
     def __init__(self, context: int) -> None:
         """context : tokens that a sequence may have"""
-        super().__init__([0] * min(context, LARGEST_CHUNK + sum(_LAST_STEPS)))
+        super().__init__([0] * min(context, sum(_STEPS)))
         self.chunk_limit = self._next_step()
 
     def wanted(self, count: int) -> range:
@@ -33,7 +33,5 @@ class WarmUp(CollectingJob):
             self.chunk_limit = self._next_step()
 
     def _next_step(self) -> int:
-        """All tokens but those of the last steps, then these one after another."""
-        left = [sum(_LAST_STEPS[place:]) for place in range(len(_LAST_STEPS) + 1)]
-        kept = next(tokens for tokens in left if tokens < self.num_pending)
-        return min(LARGEST_CHUNK, self.num_pending - kept)
+        left = [sum(_STEPS[place:]) for place in range(len(_STEPS) + 1)]
+        return self.num_pending - next(tokens for tokens in left if tokens < self.num_pending)
