@@ -9,8 +9,7 @@ import triton
 import triton.language as tl
 
 _SIGNS = tl.constexpr(-0x7F7F7F80)  # the upper bit of each byte: int8 + 128 becomes int8
-_LOW_HALVES = tl.constexpr(0x0F0F0F0F)  # of bytes, which are int4 + 8
-_TO_INT8 = tl.constexpr(0x78787878)  # and with 120 more int8 + 128
+_HALF_SIGNS = tl.constexpr(-0x77777778)  # of each half of a byte: int4 + 8 becomes int4
 _CHUNK = tl.constexpr(64)  # dimensions that are held at a time
 
 
@@ -95,10 +94,11 @@ def scores_of_quantised(
 @triton.jit
 def _unpacked(words, BITS: tl.constexpr, BLOCK_KEYS: tl.constexpr):
     """One block of keys in words (BLOCK_KEYS, BITS) as int8 (BLOCK_KEYS, 32); see `KVPages`."""
-    if BITS == 4:
-        shifts = tl.arange(0, 2) * 4
-        words = (words[:, None, :] >> shifts[None, :, None]) & _LOW_HALVES
-        words = tl.reshape(words + _TO_INT8, (BLOCK_KEYS, 8))
     shifts = tl.arange(0, 4) * 8
-    keys = ((words ^ _SIGNS)[:, :, None] >> shifts[None, None, :]).to(tl.int8)
-    return tl.reshape(keys, (BLOCK_KEYS, 32))
+    if BITS == 8:
+        keys = (words ^ _SIGNS)[:, :, None] >> shifts[None, None, :]
+    else:
+        shifts = tl.arange(0, 2)[:, None] * 4 + shifts[None, :]
+        keys = (words ^ _HALF_SIGNS)[:, None, :, None] >> shifts[None, :, None, :]
+        keys = (keys << 28) >> 28  # the lowest 4 bits with their sign
+    return tl.reshape(keys.to(tl.int8), (BLOCK_KEYS, 32))

@@ -55,7 +55,7 @@ def weighted_quantised_values(
 ):
     """As `weighted_float16_values` for values of BITS, 8 or 4, with scales of 32 dimensions.
 
-    int8 times a float16 scale has 19 bits, int4 15: two float16 halves hold it exactly, once the
+    int8 times a float16 scale has 19 bits, int4 14: two float16 halves hold it exactly, once the
     largest scale of the block is brought near 1 by a power of two, unless a scale is below 2**-21
     of it.
     """
@@ -80,15 +80,12 @@ def weighted_quantised_values(
 
 @triton.jit
 def _quants(values, key_id, block, wanted, HEAD_SIZE: tl.constexpr, BITS: tl.constexpr):
-    """Whole numbers (BLOCK_KEYS, BLOCK_D / 32, 32) float32 of these keys; see `KVPages`.
-
-    A byte of two numbers is loaded for each of them.
-    """
-    k = tl.arange(0, 32)
-    at = block[:, None] * (4 * BITS) + (k % (4 * BITS))[None, :]
-    at = key_id[:, None, None] * (HEAD_SIZE * BITS // 8) + at[None, :, :]
+    """Whole numbers (BLOCK_KEYS, BLOCK_D / 32, 32) float32 of these keys; see `KVPages`."""
+    byte = tl.arange(0, 4 * BITS)
+    at = key_id[:, None, None] * (HEAD_SIZE * BITS // 8)
+    at += (block[:, None] * (4 * BITS) + byte[None, :])[None, :, :]
     stored = tl.load(values + at, mask=wanted[:, :, None], other=0)
     if BITS == 4:
-        half = (stored.to(tl.int32) >> (k // 16 * 4)[None, None, :]) & 15
-        return (half - 8).to(tl.float32)
+        both = tl.permute(tl.join(stored & 15, stored >> 4), (0, 1, 3, 2))
+        stored = tl.reshape(both, (key_id.shape[0], block.shape[0], 32)).to(tl.int8) - 8
     return stored.to(tl.float32)
