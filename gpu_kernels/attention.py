@@ -26,9 +26,9 @@ def attention(
 ) -> torch.Tensor:
     """As `slipstream.cpu_kernels.reference.attention`.
 
-    With int8 keys a query is rounded to int8 too, 32 dimensions a scale, as on the CPU. In steps of
-    up to 16 rows a row is bit-identical whatever the other rows are. Places out of reach are not
-    looked for: it would wait for the device.
+    With quantised keys a query is rounded to int8 too, 32 dimensions a scale, as on the CPU. In
+    steps of up to 16 rows a row is bit-identical whatever the other rows are. Places out of reach
+    are not looked for: it would wait for the device.
     """
     num_rows = _check(q, pages, visibility, out)
     if num_rows == 0:
@@ -40,7 +40,7 @@ def attention(
     gathered = q.new_empty((*q.shape[:2], num_parts, q.shape[2])) if in_parts else out
     highest = q.new_empty((*q.shape[:2], num_parts)) if in_parts else None
     totals = None if highest is None else torch.empty_like(highest)
-    packed = _pack(q, scale, pages.quantised)
+    packed = _pack(q, scale, pages)
     _attend(packed, pages, visibility, num_parts, gathered, highest, totals)
     if in_parts:
         join_parts[q.shape[:2]](
@@ -54,6 +54,7 @@ def attention(
             num_parts,
             HEAD_SIZE=q.shape[2],
             KEYS_A_PART=KEYS_A_PART,
+            BITS=pages.bits,
             BLOCK_D=packed.high.shape[2],
             **EXACT,
         )
@@ -69,8 +70,9 @@ class _PackedQueries:
     scales: torch.Tensor
 
 
-def _pack(q: torch.Tensor, scale: float, quantised: bool) -> _PackedQueries:
+def _pack(q: torch.Tensor, scale: float, pages: KVPages) -> _PackedQueries:
     num_rows, num_heads, size = q.shape
+    quantised = pages.quantised
     block_d = max(32 if quantised else 16, triton.next_power_of_2(size))
     shape = (num_rows, num_heads, block_d)
     packed = _PackedQueries(
@@ -85,7 +87,7 @@ def _pack(q: torch.Tensor, scale: float, quantised: bool) -> _PackedQueries:
         packed.scales,
         scale,
         HEAD_SIZE=size,
-        INT8=quantised,
+        BITS=pages.bits,
         BLOCK_D=block_d,
         num_warps=1,
         **EXACT,
@@ -130,7 +132,7 @@ def _attend(
         visibility.mask.shape[1],
         HEAD_SIZE=pages.head_size,
         PAGE_SIZE=pages.page_size,
-        INT8=pages.quantised,
+        BITS=pages.bits,
         IN_INT8=multiplies_int8(),
         GROUP=group,
         KEYS_A_PART=0 if highest is None else KEYS_A_PART,

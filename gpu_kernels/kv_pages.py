@@ -7,6 +7,7 @@ import torch
 
 from slipstream.cpu_kernels import KVPages as HostPages
 from slipstream.cpu_kernels import ShapeError
+from slipstream.cpu_kernels.kv_pages import KV_BITS
 from slipstream.gpu_kernels.device import compute_device
 from slipstream.gpu_kernels.tensors import expect_tensor, from_host
 
@@ -14,6 +15,7 @@ _TYPES = {
     np.dtype(np.float16): torch.float16,
     np.dtype(np.uint32): torch.int32,  # the same bits
     np.dtype(np.int8): torch.int8,
+    np.dtype(np.uint8): torch.uint8,
 }
 
 
@@ -21,7 +23,7 @@ _TYPES = {
 class KVPages:
     """As `slipstream.cpu_kernels.KVPages`, with the same layout, so that pages can change places.
 
-    The words of int8 keys are int32 here.
+    The words of int8 and int4 keys are int32 here.
     """
 
     keys: torch.Tensor = field(repr=False)
@@ -36,12 +38,14 @@ class KVPages:
             num_heads=self.num_heads,
             head_size=self.head_size,
             page_size=self.page_size,
-            dtype="int8" if self.values.dtype == torch.int8 else "float16",
+            dtype=self.dtype,
         )
         for name in ("keys", "values", "key_scales", "value_scales"):
             tensor, wanted = getattr(self, name), getattr(none, name)
             if (tensor is None) != (wanted is None):
-                raise ShapeError(f"{name} of KV pages: expected scales beside int8 and no others")
+                raise ShapeError(
+                    f"{name} of KV pages: expected scales beside integers and no others"
+                )
             if tensor is not None:
                 shape = (len(self.values), *wanted.shape[1:])
                 expect_tensor(f"{name} of KV pages", tensor, _TYPES[wanted.dtype], shape)
@@ -51,7 +55,6 @@ class KVPages:
         cls, *, num_pages: int, num_heads: int, head_size: int, page_size: int, dtype: str
     ) -> "KVPages":
         """Uninitialised pages. Raises ShapeError for a dtype or heads that can't be."""
-        _check_dtype(dtype)
         none = HostPages.empty(
             num_pages=0, num_heads=num_heads, head_size=head_size, page_size=page_size, dtype=dtype
         )
@@ -74,14 +77,23 @@ class KVPages:
 
     @classmethod
     def from_host(cls, host: HostPages) -> "KVPages":
-        """A copy on the device. Raises ShapeError for a dtype that can't be."""
-        _check_dtype(host.dtype)
+        """A copy on the device."""
         return cls(
             keys=from_host(host.keys),
             values=from_host(host.values),
             key_scales=None if host.key_scales is None else from_host(host.key_scales),
             value_scales=None if host.value_scales is None else from_host(host.value_scales),
         )
+
+    @property
+    def dtype(self) -> str:
+        """One of the names of `KV_BITS`."""
+        return {torch.int8: "int8", torch.uint8: "int4"}.get(self.values.dtype, "float16")
+
+    @property
+    def bits(self) -> int:
+        """Of a number."""
+        return KV_BITS[self.dtype]
 
     @property
     def quantised(self) -> bool:
@@ -97,7 +109,7 @@ class KVPages:
 
     @property
     def head_size(self) -> int:
-        return int(self.values.shape[3])
+        return int(self.values.shape[3]) * (2 if self.dtype == "int4" else 1)
 
     @property
     def num_bytes(self) -> int:
@@ -121,11 +133,6 @@ class KVPages:
         for array in (self.values, self.value_scales):
             if array is not None:
                 array[to, :, at] = array[by, :, was]
-
-
-def _check_dtype(dtype: str) -> None:
-    if dtype == "int4":
-        raise ShapeError("KV pages on the GPU: expected float16 or int8, got int4")
 
 
 def _index_tensors(places: np.ndarray) -> torch.Tensor:

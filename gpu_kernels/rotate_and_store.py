@@ -9,7 +9,7 @@ from slipstream.gpu_kernels.kv_pages import KVPages
 from slipstream.gpu_kernels.rounding import EXACT
 from slipstream.gpu_kernels.tensors import expect_tensor
 
-_LEAST_BLOCK = 32  # dimensions; what int8 pages need
+_LEAST_BLOCK = 32  # dimensions; what quantised pages need
 
 
 def rotate_and_store(
@@ -56,7 +56,7 @@ def rotate_and_store(
         INTERLEAVED=interleaved,
         QUERY_NORM=query_norm is not None,
         KEY_NORM=key_norm is not None,
-        INT8=pages.quantised,
+        BITS=pages.bits,
         BLOCK=max(_LEAST_BLOCK, triton.next_power_of_2(size)),
         **EXACT,
     )

@@ -54,11 +54,6 @@ class Options:
             )
         self._check_drafters()
         self._check_acceptance()
-        if self.vram_bytes and KV_DTYPES.get(self.kv) == "int4":
-            raise OptionError(
-                f"kv: a GPU's share of the cache can't be {self.kv}; use f16 or q8_0, or leave out "
-                "vram_bytes"
-            )
         if not isinstance(self.strict, bool):
             raise OptionError(f"strict must be True or False, got {self.strict!r}")
 

@@ -16,7 +16,6 @@ from slipstream.offload.simulator import (
 )
 from slipstream.offload.streaming_planner import plan_with_streaming
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
-from slipstream.runtime.options import KV_DTYPES
 from slipstream.runtime.planning import ModelRequest, choose_kv, model_parts
 from slipstream.runtime.speculation import MATCH
 
@@ -54,8 +53,6 @@ def _plan_on(request: ModelRequest, machine: MachineCosts) -> PresetPlan:
     asked = request.options
     _refuse_what_means_nothing(request)
     kv = str(choose_kv(request.file, request.config, asked).value)
-    if machine.gpu is not None and KV_DTYPES[kv] == "int4":
-        raise OptionError(f"kv: a GPU's share of the cache can't be {kv}; use f16 or q8_0")
     parts, draft = model_parts(request, kv)
     context = asked.context or min(USUAL_CONTEXT, parts.trained_context)
     options = PlacementOptions(context=context, vram_bytes=asked.vram_bytes)

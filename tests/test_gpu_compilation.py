@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from slipstream.cpu_kernels.kv_pages import KV_BITS
+
 TESTS = Path(__file__).parent
 FEW_BYTES = 8  # two registers, which ptxas may give up to fit one more program on a processor
 
@@ -50,8 +52,10 @@ def test_attention_fits_in_registers_and_uses_matrix_units(capability: int) -> N
     attending = [each for each in kernels if each["kernel"] == "attend"]
     has_units = capability != TURING
     assert all(each["uses_float16_matrix_units"] == has_units for each in attending)
-    in_int8 = [each for each in attending if each["uses_int8_matrix_units"]]
-    assert len(in_int8) == (len(attending) // 2 if has_units else 0)  # the keys of half of them
+    for each in attending:
+        wanted = has_units and each["constants"]["BITS"] < 16
+        assert each["uses_int8_matrix_units"] == wanted
+    assert {each["constants"]["BITS"] for each in attending} == set(KV_BITS.values())
 
 
 @pytest.mark.slow

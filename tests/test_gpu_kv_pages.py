@@ -8,7 +8,7 @@ import pytest
 from slipstream.cpu_kernels import KVPages as HostPages
 from slipstream.cpu_kernels import ShapeError
 from support.op_backends import load_ops
-from support.stored_keys import DTYPES, arrays_of, store, unreadable_pages
+from support.stored_keys import DTYPES, QUANTISED, arrays_of, store, unreadable_pages
 
 pytestmark = pytest.mark.gpu
 PAGES, PAGE = 6, 16
@@ -44,8 +44,8 @@ def test_from_host_copies(dtype: str) -> None:
     host = filled(dtype)
     device = gpu_kernels().KVPages.from_host(host)
     assert_same(device, host)
-    sizes = ("quantised", "num_heads", "page_size", "head_size")
-    assert all(getattr(device, name) == getattr(host, name) for name in sizes)
+    for name in ("dtype", "bits", "quantised", "num_heads", "page_size", "head_size"):
+        assert getattr(device, name) == getattr(host, name)
     assert device.num_bytes == sum(array.nbytes for array in arrays_of(host).values())
     before = filled(dtype)
     host.copy_pages([0], [1])
@@ -90,10 +90,11 @@ def test_empty_has_the_shapes_of_the_cpu(dtype: str) -> None:
         gpu_kernels().KVPages.empty(**{**sizes, "dtype": "float64"})
 
 
-def test_wrong_tensors_are_refused() -> None:
+@pytest.mark.parametrize("dtype", QUANTISED)
+def test_wrong_tensors_are_refused(dtype: str) -> None:
     KVPages = gpu_kernels().KVPages
-    pages = KVPages.from_host(filled("int8"))
-    arrays = {name: getattr(pages, name) for name in arrays_of(filled("int8"))}
+    pages = KVPages.from_host(filled(dtype))
+    arrays = {name: getattr(pages, name) for name in arrays_of(filled(dtype))}
     for wrong in (
         {"key_scales": None},
         {"keys": arrays["keys"].float()},

@@ -51,19 +51,21 @@ def test_without_a_gpu_the_plan_says_why(on_cpu: LLM) -> None:
     assert stats["link_bytes"] == stats["vram_bytes"] == 0
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("architecture", "kv"), [*((each, "f16") for each in ARCHITECTURES), ("llama", "q4_0")]
+)
 def test_any_budget_has_the_bits_of_the_cpu_and_is_kept(
-    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    architecture: str, kv: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "tiny.gguf"
     write_tiny_model(path, architecture=architecture, quant_type=QuantType.Q4_K)
-    with LLM(path, vram_bytes=0, context=256) as llm:
+    with LLM(path, vram_bytes=0, context=256, kv=kv) as llm:
         want, answer = llm.logits(PROMPT), llm.generate(PROMPT, **GREEDY)
     gpu = StandinGpu(room(1000 * MB))
     use(gpu, monkeypatch)
     limit, placements, num_parts = None, set(), 2
     while num_parts > 1:  # less VRAM each time
-        with LLM(path, vram_bytes=limit, context=256) as llm:
+        with LLM(path, vram_bytes=limit, context=256, kv=kv) as llm:
             assert llm.plan.placement is not None
             plan = llm.plan.placement
             chosen = plan.chosen

@@ -26,6 +26,7 @@ from slipstream.runtime.step_batch import StepBatch
 from slipstream.runtime.tokenizer import Tokenizer
 from support.interpreted_models import gpu_backend
 from support.op_tolerances import spread_error
+from support.stored_keys import DTYPES
 from support.strict_device import strict_backend
 from support.tiny_gguf import write_tiny_model
 
@@ -94,7 +95,7 @@ def num_layers_of(path: Path) -> int:
         return read_model_config(file).num_layers
 
 
-@pytest.mark.parametrize("kv", ["float16", "int8"])
+@pytest.mark.parametrize("kv", DTYPES)
 def test_any_split_over_two_devices_has_the_bits_of_one(path: Path, kv: str) -> None:
     """Each device refuses arrays of the other, so that none is left where it was."""
     whole = list(all_logits(path, load_backend("numba"), kv))
@@ -119,18 +120,27 @@ def silent() -> Iterator[None]:
 
 @pytest.mark.gpu
 @pytest.mark.usefixtures("silent")
-@pytest.mark.parametrize("quant_type", LIMITS)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("architecture", "quant_type", "kv"),
+    [
+        *((each, quant_type, "float16") for each in ARCHITECTURES for quant_type in LIMITS),
+        ("llama", QuantType.Q8_0, "int4"),
+    ],
+)
 def test_any_split_with_the_gpu_has_the_logits_of_the_cpu(
-    architecture: str, quant_type: QuantType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    architecture: str,
+    quant_type: QuantType,
+    kv: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All on the GPU, and a random split."""
     path, cpu, gpu = tmp_path / "tiny.gguf", load_backend("numba"), gpu_backend(monkeypatch)
     write_tiny_model(path, architecture=architecture, quant_type=quant_type)
-    whole = list(all_logits(path, cpu, repeated=False))
+    whole = list(all_logits(path, cpu, kv, repeated=False))
     seed = list(ARCHITECTURES).index(architecture)
     for devices in islice(splits(num_layers_of(path), cpu, gpu, seed), 2):
-        for got, want in zip(all_logits(path, devices, repeated=False), whole, strict=True):
+        for got, want in zip(all_logits(path, devices, kv, repeated=False), whole, strict=True):
             assert spread_error(got, want) < LIMITS[quant_type]
 
 

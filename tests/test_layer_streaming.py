@@ -89,7 +89,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kv", ["float16", "int8"])
+@pytest.mark.parametrize("kv", ["float16", "int8", "int4"])
 def test_a_streamed_prompt_has_the_bits_of_one_read_in_place(path: Path, kv: str) -> None:
     """A layer's copy has what was brought of it and noise beside; each device its own arrays."""
     host = strict_backend("host", compiled, on_device=False)

@@ -13,7 +13,6 @@ from support.op_backends import (
     OTHER_BACKENDS,
     few_if_interpreted,
     load_ops,
-    load_ops_for_pages,
 )
 from support.op_tolerances import ATTENTION_ROUNDED, LIMITS, assert_close, attention_limit
 from support.stored_keys import (
@@ -215,7 +214,7 @@ def test_agrees_with_the_reference(
     sequences: tuple[tuple[int, int], ...],
 ) -> None:
     """With quantised keys also, and closely, with the reference for queries in int8."""
-    ops = load_ops_for_pages(backend, dtype)
+    ops = load_ops(backend)
     for page_size in few_if_interpreted(backend, PAGE_SIZES, PAGE_SIZES[1:2]):
         for hiding, linear in few_if_interpreted(backend, MASKS, MASKS[2:]):
             case = make_case(
@@ -245,7 +244,7 @@ def test_a_row_has_the_bits_of_the_linear_row(
 
     On a GPU no more than the order of a sum: matrix units add neighbouring keys in one step.
     """
-    ops = load_ops_for_pages(backend, dtype)
+    ops = load_ops(backend)
     for hiding in few_if_interpreted(backend, (False, True), (True,)):
         case = make_case(
             heads=heads,
@@ -267,7 +266,7 @@ def test_a_row_has_the_bits_of_the_linear_row(
 @pytest.mark.parametrize("backend", OTHER_BACKENDS)
 def test_other_rows_change_no_bit(backend: str, dtype: str) -> None:
     """Neither other sequences nor other queries of the same one."""
-    ops = load_ops_for_pages(backend, dtype)
+    ops = load_ops(backend)
     case = make_case(
         heads=(6, 2, 64), sequences=((140, 4), (5, 3), (200, 2)), dtype=dtype, hiding=True
     )
@@ -287,7 +286,7 @@ def test_a_prompt_has_the_bits_of_its_tokens_one_by_one(
     backend: str, dtype: str, num_rows: int
 ) -> None:
     """Also where later rows of the step are stored already and must not be seen."""
-    ops = load_ops_for_pages(backend, dtype)
+    ops = load_ops(backend)
     case = make_case(heads=(4, 2, 64), sequences=((120, num_rows),), dtype=dtype, linear=True)
     whole = case.run(ops.attention)
     v = case.visibility
@@ -342,7 +341,7 @@ def simple_case(scores: list[float], dtype: str = "float16") -> Case:
     ],
 )
 def test_softmax_at_the_ends(backend: str, scores: list[float], want: float, dtype: str) -> None:
-    got = simple_case(scores, dtype).run(load_ops_for_pages(backend, dtype).attention)
+    got = simple_case(scores, dtype).run(load_ops(backend).attention)
     np.testing.assert_allclose(got, want, rtol=1e-3)  # the scores are float16
 
 
@@ -354,7 +353,7 @@ def test_a_broken_number_shows_in_the_rows_that_see_it(
     backend: str, dtype: str, what: str, poison: float
 ) -> None:
     """A model that overflows must not go on with numbers that look sound."""
-    ops = load_ops_for_pages(backend, dtype)
+    ops = load_ops(backend)
     case = make_case(heads=(2, 1, 32), sequences=((20, 3), (5, 2)), dtype=dtype)
     whole = case.run(ops.attention)
     broken = replace(case, q=case.q.copy(), pages=copied(case.pages))
@@ -394,13 +393,13 @@ def test_a_broken_quantised_key_makes_nan(backend: str, dtype: str, score: float
     """Its scale is no number, and neither is 0 times infinity."""
     case = simple_case([1.0, score, 2.0], dtype)
     with np.errstate(invalid="ignore"):
-        assert np.isnan(case.run(load_ops_for_pages(backend, dtype).attention)).all()
+        assert np.isnan(case.run(load_ops(backend).attention)).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
 def test_attention_refuses_wrong_shapes(backend: str, dtype: str) -> None:
-    attention = load_ops_for_pages(backend, dtype).attention
+    attention = load_ops(backend).attention
     case = make_case(heads=(4, 2, 32), sequences=((3, 2),), dtype=dtype)
     for each in (
         replace(case, q=case.q[:1].copy()),

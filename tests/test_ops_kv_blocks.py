@@ -9,7 +9,7 @@ from slipstream.cpu_kernels import ShapeError
 from slipstream.cpu_kernels.kv_pages import FROM_PAGES, TO_PAGES
 from slipstream.cpu_kernels.reference.attention import read_pages
 from slipstream.cpu_kernels.reference.kv_blocks import hadamard
-from support.op_backends import OTHER_BACKENDS, load_ops, load_ops_for_pages
+from support.op_backends import OTHER_BACKENDS, load_ops
 from support.stored_keys import QUANTISED, arrays_of, copied
 from support.storing_steps import (
     NUM_HEADS,
@@ -54,7 +54,7 @@ def test_int8_is_what_the_pages_say_and_touches_nothing_else(backend: str) -> No
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
 def test_int4_is_what_the_pages_say_and_touches_nothing_else(backend: str) -> None:
     """y = H x / 8 = scale * int4, scale = extreme / -8, two numbers a byte, each plus 8."""
-    ops = load_ops_for_pages(backend, "int4")
+    ops = load_ops(backend)
     key = np.zeros((NUM_KV_HEADS, 64), np.float32)
     key[:, :32] = np.arange(-16, 16) / 4
     key[:, 3:10] = [-8.0, 0.5, 1.5, 2.5, -0.5, -1.5, 7.75]  # scale 1, and the last is cut
@@ -104,7 +104,7 @@ def test_int4_gives_the_numbers_back_within_half_a_step(backend: str, size: floa
     step = make_step(64, 64, 32)
     step = replace(step, qkv=step.qkv * np.float32(size), cos=step.cos * 0 + 1, sin=step.sin * 0)
     pages = new_pages("int4", 64)
-    step.run(load_ops_for_pages(backend, "int4"), pages)
+    step.run(load_ops(backend), pages)
     heads = step.qkv.astype(np.float64).reshape(64, -1, 64)
     given = heads[:, NUM_HEADS:-NUM_KV_HEADS], heads[:, -NUM_KV_HEADS:]
     for got, want in zip(read_pages(pages, step.page_ids, step.offsets), given, strict=True):
@@ -144,7 +144,7 @@ def test_beyond_float16_a_scale_is_nan(backend: str, dtype: str, steps: int) -> 
     qkv[0, 6 * 32 : 6 * 32 + 2] = [65519 * steps, 5]
     qkv[0, 9 * 32 : 9 * 32 + 2] = [65521 * steps, 5]
     pages = zero_pages(dtype, 32)
-    as_it_is(qkv, [0], [0]).run(load_ops_for_pages(backend, dtype), pages)
+    as_it_is(qkv, [0], [0]).run(load_ops(backend), pages)
     assert pages.key_scales[0, 0, 0, 0] == (65504 if dtype == "int8" else -65504)
     assert np.isnan(pages.value_scales[0, 0, 0, 0])  # infinity might turn into a lost key
 

@@ -41,19 +41,6 @@ def test_attention_refuses_what_it_would_misread(
     attend_to(backend, name, value)
 
 
-@pytest.mark.gpu
-def test_pages_in_int4_are_refused_on_the_gpu() -> None:
-    load_ops("triton")
-    from slipstream import gpu_kernels
-
-    sizes = {"num_pages": 3, "num_heads": 1, "head_size": 32, "page_size": 16}
-    host = KVPages.empty(**sizes, dtype="int4")
-    with pytest.raises(ShapeError, match="on the GPU: expected float16 or int8, got int4"):
-        gpu_kernels.KVPages.empty(**sizes, dtype="int4")
-    with pytest.raises(ShapeError, match="on the GPU: expected float16 or int8, got int4"):
-        gpu_kernels.KVPages.from_host(host)
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -11,7 +11,6 @@ from support.op_backends import (
     OTHER_BACKENDS,
     few_if_interpreted,
     load_ops,
-    load_ops_for_pages,
 )
 from support.op_tolerances import LIMITS, assert_close, assert_pages_close
 from support.stored_keys import DTYPES, QUANTISED, copied
@@ -47,7 +46,7 @@ def some_norm(head_size: int, seed: int) -> RmsNorm:
 def test_agrees_with_the_reference(
     backend: str, dtype: str, head_size: int, half: int, interleaved: bool, norms: str
 ) -> None:
-    ops = load_ops_for_pages(backend, dtype)
+    ops = load_ops(backend)
     (rows,) = few_if_interpreted(backend, (64,), (5,))
     step = make_step(
         rows,
@@ -70,7 +69,7 @@ def test_agrees_with_the_reference(
 def test_a_row_has_the_same_bits_in_any_company(
     backend: str, interleaved: bool, dtype: str
 ) -> None:
-    ops = load_ops_for_pages(backend, dtype)
+    ops = load_ops(backend)
     norms = {"query_norm": some_norm(64, 1), "key_norm": some_norm(64, 2)}
     row_counts = few_if_interpreted(backend, ROW_COUNTS, (0, 1, 9))
     step = make_step(max(row_counts), 64, 24, interleaved=interleaved, **norms)
@@ -156,7 +155,7 @@ def test_a_broken_number_shows_where_it_is_read_and_nowhere_else(
     backend: str, dtype: str, poison: float
 ) -> None:
     """The number in float16, else its block: a model that overflows must not look sound."""
-    ops = load_ops_for_pages(backend, dtype)
+    ops = load_ops(backend)
     step = make_step(3, 64, 16)
     sound = zero_pages(dtype, 64)
     queries = step.run(ops, sound)
@@ -199,7 +198,7 @@ def test_a_broken_number_breaks_the_whole_head_that_is_normed(backend: str) -> N
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
 def test_wrong_shapes_are_refused(backend: str, dtype: str) -> None:
-    ops = load_ops_for_pages(backend, dtype)
+    ops = load_ops(backend)
     step, pages = make_step(4, 32, 16), zero_pages(dtype, 32)
     before = copied(pages)
     norm = some_norm(31, 1)

@@ -8,10 +8,11 @@ import triton
 import triton.language as tl
 
 from slipstream.gpu_kernels.kernels.float16_halves import halves
-from slipstream.gpu_kernels.kernels.key_scores import scores_of_float16, scores_of_int8
+from slipstream.gpu_kernels.kernels.hadamard import FROM_PAGES, hadamard_of_heads
+from slipstream.gpu_kernels.kernels.key_scores import scores_of_float16, scores_of_quantised
 from slipstream.gpu_kernels.kernels.weighted_values import (
     weighted_float16_values,
-    weighted_int8_values,
+    weighted_quantised_values,
 )
 
 # Weights are at most this, so that float16 halves hold the small ones too; it cancels out.
@@ -44,7 +45,7 @@ def attend(
     most_new,
     HEAD_SIZE: tl.constexpr,
     PAGE_SIZE: tl.constexpr,
-    INT8: tl.constexpr,
+    BITS: tl.constexpr,
     IN_INT8: tl.constexpr,
     GROUP: tl.constexpr,
     KEYS_A_PART: tl.constexpr,
@@ -55,7 +56,7 @@ def attend(
     """Program (t, h, p): queries t BLOCK_Q .. of those that read key/value head h, rows first.
 
     high, low, query_scales : see `pack_queries`
-    INT8        : the pages hold int8; IN_INT8: which is also multiplied as int8
+    BITS        : of a number in the pages; IN_INT8: whether quantised keys are multiplied as int8
     KEYS_A_PART : 0, and `out` (M, H, D) is what the rows gather from all their keys; else program p
                   takes keys p KEYS_A_PART .. only, and leaves the sum of weighted values in `out`
                   (M, H, P, D), the largest score in `highest` and the sum of weights in `totals`
@@ -91,15 +92,15 @@ def attend(
             page = tl.load(page_tables + s * most_pages + first // PAGE_SIZE).to(tl.int64)
             page = page * num_kv_heads + head
             offset = first % PAGE_SIZE
-            if INT8:
-                scores = scores_of_int8(
-                    high, query_scales, place, in_use, keys, key_scales, page, offset,
-                    HEAD_SIZE, PAGE_SIZE, BLOCK_Q, BLOCK_D, BLOCK_KEYS, IN_INT8
-                )  # fmt: skip
-            else:
+            if BITS == 16:
                 scores = scores_of_float16(
                     high, low, query_scales, place, in_use, keys, page, offset,
                     HEAD_SIZE, PAGE_SIZE, BLOCK_Q, BLOCK_D, BLOCK_KEYS
+                )  # fmt: skip
+            else:
+                scores = scores_of_quantised(
+                    high, query_scales, place, in_use, keys, key_scales, page, offset,
+                    HEAD_SIZE, PAGE_SIZE, BLOCK_Q, BLOCK_D, BLOCK_KEYS, BITS, IN_INT8
                 )  # fmt: skip
             seen = _seen(mask + row * most_new, j, inside, committed, since, mine)
             scores = tl.where(seen, scores, float("-inf"))
@@ -108,15 +109,15 @@ def attend(
             weights = tl.exp(scores - base[:, None]) * _LARGEST_WEIGHT
             faded = tl.where(largest == float("-inf"), 0.0, tl.exp(largest - base))
             weights_high, weights_low = halves(weights)
-            if INT8:
-                products, broken = weighted_int8_values(
-                    weights_high, weights_low, values, value_scales, page * PAGE_SIZE + offset,
-                    inside, HEAD_SIZE, BLOCK_D, BLOCK_KEYS
-                )  # fmt: skip
-            else:
+            if BITS == 16:
                 products, broken = weighted_float16_values(
                     weights_high, weights_low, values, page * PAGE_SIZE + offset, inside,
                     HEAD_SIZE, BLOCK_D, BLOCK_KEYS
+                )  # fmt: skip
+            else:
+                products, broken = weighted_quantised_values(
+                    weights_high, weights_low, values, value_scales, page * PAGE_SIZE + offset,
+                    inside, HEAD_SIZE, BLOCK_D, BLOCK_KEYS, BITS
                 )  # fmt: skip
             weights = tl.where(seen & broken[None, :], float("nan"), weights)
             total = total * faded + tl.sum(weights, axis=1)
@@ -130,6 +131,8 @@ def attend(
         tl.store(highest + place, largest, mask=in_use)
         tl.store(totals + place, total, mask=in_use)
     else:
+        if BITS == 4:
+            gathered = hadamard_of_heads(gathered, FROM_PAGES)
         gathered = tl.div_rn(gathered, total[:, None])
     tl.store(
         out + place[:, None] * HEAD_SIZE + d[None, :],

@@ -3,6 +3,8 @@
 import triton
 import triton.language as tl
 
+from slipstream.gpu_kernels.kernels.hadamard import FROM_PAGES, hadamard_of_heads
+
 
 @triton.jit(do_not_specialize=["num_parts"])
 def join_parts(
@@ -16,12 +18,14 @@ def join_parts(
     num_parts,
     HEAD_SIZE: tl.constexpr,
     KEYS_A_PART: tl.constexpr,
+    BITS: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
     """Program (m, h): what row m and head h gathered in all parts, in the order of the keys.
 
     parts (M, H, P, D), highest and totals (M, H, P), out (M, H, D), all float32. A part without a
-    key that the row sees has the total 0 and changes no bit.
+    key that the row sees has the total 0 and changes no bit. BITS are those of a number in the
+    pages: with 4, what values went through is undone.
     """
     row = tl.program_id(0)
     place = row.to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
@@ -45,4 +49,6 @@ def join_parts(
         total = total * mine_faded + part_total * theirs_faded + 0 * part_total
         gathered = gathered * mine_faded + value * theirs_faded
         largest = now
+    if BITS == 4:
+        gathered = hadamard_of_heads(gathered, FROM_PAGES)
     tl.store(out + place * HEAD_SIZE + d, tl.div_rn(gathered, total), mask=inside)

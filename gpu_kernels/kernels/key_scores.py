@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 
 _SIGNS = tl.constexpr(-0x7F7F7F80)  # the upper bit of each byte: int8 + 128 becomes int8
+_HALF_SIGNS = tl.constexpr(-0x77777778)  # of each half of a byte: int4 + 8 becomes int4
 _CHUNK = tl.constexpr(64)  # dimensions that are held at a time
 
 
@@ -46,7 +47,7 @@ def scores_of_float16(
 
 
 @triton.jit
-def scores_of_int8(
+def scores_of_quantised(
     quants,
     scales,
     place,
@@ -60,23 +61,21 @@ def scores_of_int8(
     BLOCK_Q: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_KEYS: tl.constexpr,
+    BITS: tl.constexpr,
     IN_INT8: tl.constexpr,
 ):
     """Scores (BLOCK_Q, BLOCK_KEYS) float32, summed over blocks of 32 dimensions in their order.
 
-    Sums of 32 products are exact integers, also where the products are of float16 instead, with
-    sums in float32: without IN_INT8, for Turing.
+    Keys are of BITS, 8 or 4. Sums of 32 products are exact integers, also where the products are of
+    float16 instead, with sums in float32: without IN_INT8, for Turing.
     """
-    k, word, shifts = tl.arange(0, 32), tl.arange(0, 8), tl.arange(0, 4) * 8
-    key_id = tl.arange(0, BLOCK_KEYS)
-    keys += page * (HEAD_SIZE // 4 * PAGE_SIZE) + offset
+    k, word, key_id = tl.arange(0, 32), tl.arange(0, BITS), tl.arange(0, BLOCK_KEYS)
+    keys += page * (HEAD_SIZE // 32 * BITS * PAGE_SIZE) + offset
     key_scales += page * (HEAD_SIZE // 32 * PAGE_SIZE) + offset
     total = tl.zeros((BLOCK_Q, BLOCK_KEYS), tl.float32)
     for block in range(HEAD_SIZE // 32):
-        at = (block * 8 + word)[None, :] * PAGE_SIZE + key_id[:, None]
-        words = tl.load(keys + at)
-        key = ((words ^ _SIGNS)[:, :, None] >> shifts[None, None, :]).to(tl.int8)
-        key = tl.trans(tl.reshape(key, (BLOCK_KEYS, 32)))
+        at = (block * BITS + word)[None, :] * PAGE_SIZE + key_id[:, None]
+        key = tl.trans(_unpacked(tl.load(keys + at), BITS, BLOCK_KEYS))
         query = tl.load(
             quants + place[:, None] * BLOCK_D + (block * 32 + k)[None, :],
             mask=in_use[:, None],
@@ -90,3 +89,16 @@ def scores_of_int8(
         scale = tl.load(scales + place * (BLOCK_D // 32) + block, mask=in_use, other=0.0)
         total += products * (scale[:, None] * key_scale.to(tl.float32)[None, :])
     return total
+
+
+@triton.jit
+def _unpacked(words, BITS: tl.constexpr, BLOCK_KEYS: tl.constexpr):
+    """One block of keys in words (BLOCK_KEYS, BITS) as int8 (BLOCK_KEYS, 32); see `KVPages`."""
+    shifts = tl.arange(0, 4) * 8
+    if BITS == 8:
+        keys = (words ^ _SIGNS)[:, :, None] >> shifts[None, None, :]
+    else:
+        shifts = tl.arange(0, 2)[:, None] * 4 + shifts[None, :]
+        keys = (words ^ _HALF_SIGNS)[:, None, :, None] >> shifts[None, :, None, :]
+        keys = (keys << 28) >> 28  # the lowest 4 bits with their sign
+    return tl.reshape(keys.to(tl.int8), (BLOCK_KEYS, 32))

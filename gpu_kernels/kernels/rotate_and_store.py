@@ -3,7 +3,8 @@
 import triton
 import triton.language as tl
 
-from slipstream.gpu_kernels.kernels.row_steps import inverse_rms, rounded_to_int8
+from slipstream.gpu_kernels.kernels.hadamard import TO_PAGES, hadamard
+from slipstream.gpu_kernels.kernels.row_steps import inverse_rms, rounded_to_int4, rounded_to_int8
 
 
 @triton.jit
@@ -30,12 +31,13 @@ def rotate_and_store(
     INTERLEAVED: tl.constexpr,
     QUERY_NORM: tl.constexpr,
     KEY_NORM: tl.constexpr,
-    INT8: tl.constexpr,
+    BITS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Program (m, h): head h of row m; the queries' heads first, then the keys', the values'.
 
-    As the reference's `rotate_and_store`; pages as in `slipstream.cpu_kernels.KVPages`.
+    As the reference's `rotate_and_store`; pages as in `slipstream.cpu_kernels.KVPages`, their
+    numbers of BITS.
     """
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     first = qkv + (row * (num_heads + 2 * num_kv_heads) + head) * HEAD_SIZE
@@ -57,21 +59,23 @@ def rotate_and_store(
                 INTERLEAVED, KEY_NORM, BLOCK
             )  # fmt: skip
             place = page * num_kv_heads + head - num_heads
-            if INT8:
-                _store_key_int8(value, keys, key_scales, place, offset, page_size, HEAD_SIZE, BLOCK)
-            else:
+            if BITS == 16:
                 at = (place * HEAD_SIZE + d) * page_size + offset
                 tl.store(keys + at, value.to(tl.float16), mask=inside)
+            else:
+                _store_key_blocks(
+                    value, keys, key_scales, place, offset, page_size, HEAD_SIZE, BITS, BLOCK
+                )
         else:
             value = tl.load(first + d, mask=inside, other=0.0)
             place = page * num_kv_heads + head - num_heads - num_kv_heads
-            if INT8:
-                _store_value_int8(
-                    value, values, value_scales, place * page_size + offset, HEAD_SIZE, BLOCK
-                )
-            else:
+            if BITS == 16:
                 at = (place * page_size + offset) * HEAD_SIZE + d
                 tl.store(values + at, value.to(tl.float16), mask=inside)
+            else:
+                _store_value_blocks(
+                    value, values, value_scales, place * page_size + offset, HEAD_SIZE, BITS, BLOCK
+                )
 
 
 @triton.jit
@@ -112,33 +116,61 @@ def _rotated(
 
 
 @triton.jit
-def _store_key_int8(
-    value, keys, scales, place, offset, page_size, HEAD_SIZE: tl.constexpr, BLOCK: tl.constexpr
+def _store_key_blocks(
+    value,
+    keys,
+    scales,
+    place,
+    offset,
+    page_size,
+    HEAD_SIZE: tl.constexpr,
+    BITS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
-    quants, scale = rounded_to_int8(tl.reshape(value, (BLOCK // 32, 32)))
+    stored, scale = _stored_blocks(value, BITS, BLOCK)
+    block, word = tl.arange(0, BLOCK // 32), tl.arange(0, BLOCK * BITS // 32)
     shifts = tl.arange(0, 4) * 8
-    four = tl.reshape(quants.to(tl.int32) + 128, (BLOCK // 4, 4))
+    four = tl.reshape(stored + (128 if BITS == 8 else 0), (BLOCK * BITS // 32, 4))
     words = tl.sum(four << shifts[None, :], axis=1)
-    word = tl.arange(0, BLOCK // 4)
-    at = (place * (HEAD_SIZE // 4) + word) * page_size + offset
-    tl.store(keys + at, words, mask=word < HEAD_SIZE // 4)
-    block = tl.arange(0, BLOCK // 32)
+    at = (place * (HEAD_SIZE * BITS // 32) + word) * page_size + offset
+    tl.store(keys + at, words, mask=word < HEAD_SIZE * BITS // 32)
     at = (place * (HEAD_SIZE // 32) + block) * page_size + offset
-    tl.store(scales + at, _float16_scale(scale), mask=block < HEAD_SIZE // 32)
+    tl.store(scales + at, scale, mask=block < HEAD_SIZE // 32)
 
 
 @triton.jit
-def _store_value_int8(value, values, scales, place, HEAD_SIZE: tl.constexpr, BLOCK: tl.constexpr):
-    quants, scale = rounded_to_int8(tl.reshape(value, (BLOCK // 32, 32)))
-    d, block = tl.arange(0, BLOCK), tl.arange(0, BLOCK // 32)
-    at = place * HEAD_SIZE + d
-    tl.store(values + at, tl.reshape(quants, (BLOCK,)).to(tl.int8), mask=d < HEAD_SIZE)
+def _store_value_blocks(
+    value, values, scales, place, HEAD_SIZE: tl.constexpr, BITS: tl.constexpr, BLOCK: tl.constexpr
+):
+    stored, scale = _stored_blocks(value, BITS, BLOCK)
+    block, byte = tl.arange(0, BLOCK // 32), tl.arange(0, BLOCK * BITS // 8)
+    numbers = tl.reshape(stored, (BLOCK * BITS // 8,)).to(values.dtype.element_ty)
+    at = place * (HEAD_SIZE * BITS // 8) + byte
+    tl.store(values + at, numbers, mask=byte < HEAD_SIZE * BITS // 8)
     at = place * (HEAD_SIZE // 32) + block
-    tl.store(scales + at, _float16_scale(scale), mask=block < HEAD_SIZE // 32)
+    tl.store(scales + at, scale, mask=block < HEAD_SIZE // 32)
+
+
+@triton.jit
+def _stored_blocks(value, BITS: tl.constexpr, BLOCK: tl.constexpr):
+    """A head (BLOCK,) as blocks of int8, or of bytes with two numbers of int4 each, and scales.
+
+    (BLOCK / 32, 4 BITS) int32 and (BLOCK / 32,) float16
+    """
+    blocks = tl.reshape(value, (BLOCK // 32, 32))
+    if BITS == 8:
+        quants, scale = rounded_to_int8(blocks)
+        stored = quants.to(tl.int32)
+    else:
+        quants, scale = rounded_to_int4(hadamard(blocks, TO_PAGES))
+        unsigned = tl.reshape(quants.to(tl.int32) + 8, (BLOCK // 32, 2, 16))
+        shifts = tl.arange(0, 2) * 4
+        stored = tl.sum(unsigned << shifts[None, :, None], axis=1)
+    return stored, _float16_scale(scale)
 
 
 @triton.jit
 def _float16_scale(scale):
     """NaN beyond float16: infinity times a rounding residue could look like a lost key."""
     half = scale.to(tl.float16)
-    return tl.where(half == float("inf"), float("nan"), half).to(tl.float16)
+    return tl.where(tl.abs(half) == float("inf"), float("nan"), half).to(tl.float16)

@@ -34,3 +34,20 @@ def rounded_to_int8(blocks):
     quants = tl.where(tl.abs(quants) <= 127, quants, 0.0)
     nothing = tl.sum(blocks * 0.0, axis=1)  # or NaN
     return quants, tl.div_rn(largest, 127.0) + nothing
+
+
+@triton.jit
+def rounded_to_int4(blocks):
+    """Blocks (B, 32) float32 as quants (B, 32) float32, -8 to 7, and scales (B,) float32.
+
+    scale = extreme / -8, where `extreme` is the first number of largest size, with its sign; quant
+    = round(x / scale), cut at 7. A block with a number that is not finite is as in int8.
+    """
+    k, sizes = tl.arange(0, 32)[None, :], tl.abs(blocks)
+    place = tl.min(tl.where(sizes == tl.max(sizes, axis=1)[:, None], k, 32), axis=1)
+    extreme = tl.sum(tl.where(k == place[:, None], blocks, 0.0), axis=1)
+    inverse = tl.where(extreme != 0, tl.div_rn(-8.0, extreme), 0.0)
+    quants = nearest_even(blocks * inverse[:, None])
+    quants = tl.where(tl.abs(quants) <= 8, tl.minimum(quants, 7.0), 0.0)
+    is_finite = tl.sum(blocks * 0.0, axis=1) == 0
+    return quants, tl.where(is_finite, tl.div_rn(extreme, -8.0), float("nan"))

@@ -25,11 +25,12 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from slipstream.cpu_kernels import QuantType, RmsNorm
+from slipstream.cpu_kernels.kv_pages import KV_BITS
 from support.random_blocks import random_rows
 
 TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 FEW, MANY = 3, 70  # rows of a step
-DTYPES = ("float16", "int8")  # of keys and values
+DTYPES = tuple(KV_BITS)  # of keys and values
 HEAD_SIZES = (64, 128, 256)
 GROUPS = (1, 3, 4, 6)  # query heads that share one of keys and values
 

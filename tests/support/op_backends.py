@@ -27,13 +27,6 @@ def load_ops(name: str) -> ModuleType:
         pytest.skip(str(error))
 
 
-def load_ops_for_pages(name: str, dtype: str) -> ModuleType:
-    """As `load_ops`; skips the test where the backend has no pages of this dtype."""
-    if name == "triton" and dtype == "int4":
-        pytest.skip("gpu_kernels has no pages in int4")
-    return load_ops(name)
-
-
 def _gpu_ops() -> ModuleType:
     for package in ("torch", "triton"):
         pytest.importorskip(package, reason=f"{package} is not installed: it is in slipstream[gpu]")
