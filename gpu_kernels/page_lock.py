@@ -1,8 +1,11 @@
 """Memory of the host that the device reads and writes by itself, while the host goes on."""
 
 import logging
+import threading
 import weakref
+from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -10,6 +13,9 @@ import torch
 from slipstream.gpu_kernels.device import compute_device
 
 log = logging.getLogger(__name__)
+
+_LOCK = threading.Lock()
+_LOCKED: Counter[int] = Counter()  # locks on each buffer, by its address: models share buffers
 
 
 class PageLock:
@@ -20,15 +26,15 @@ class PageLock:
     """
 
     def __init__(self, arrays: Iterable[np.ndarray]) -> None:
-        self._buffers: dict[int, np.ndarray] = {}  # by address, of those that are locked
+        self._buffers: list[np.ndarray] = []  # those that are locked
         if compute_device().type != "cuda":
             return
         refused = 0
         for buffer in {id(each): each for each in map(_buffer_of, arrays)}.values():
             address = buffer.ctypes.data
-            if _register(address, buffer.nbytes):
-                self._buffers[address] = buffer
-                weakref.finalize(self, _unregister, address)
+            if _lock(address, buffer.nbytes):
+                self._buffers.append(buffer)
+                weakref.finalize(self, _unlock, address)
             else:
                 refused += buffer.nbytes
         if refused:
@@ -46,9 +52,20 @@ def _buffer_of(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _register(address: int, num_bytes: int) -> bool:
-    return int(torch.cuda.cudart().cudaHostRegister(address, num_bytes, 0)) == 0
+def _lock(address: int, num_bytes: int) -> bool:
+    with _LOCK:
+        register = torch.cuda.cudart().cudaHostRegister
+        if not _LOCKED[address] and int(register(address, num_bytes, 0)) != 0:
+            # The refusal would be taken for an error of the next op; one that finds it clears it.
+            with suppress(RuntimeError):
+                torch.zeros(1, device=compute_device())
+            return False
+        _LOCKED[address] += 1
+        return True
 
 
-def _unregister(address: int) -> None:
-    torch.cuda.cudart().cudaHostUnregister(address)
+def _unlock(address: int) -> None:
+    with _LOCK:
+        _LOCKED[address] -= 1
+        if not _LOCKED[address]:
+            torch.cuda.cudart().cudaHostUnregister(address)

@@ -41,6 +41,10 @@ class StagedLayer:
             dtype=like.dtype,
         )
 
+    def clear(self) -> None:
+        """Have no copy begin before the ops that were called so far are done."""
+        self._free.set()
+
     def fetch(self, weights: Sequence[HostWeight], pages: HostPages, page_ids: np.ndarray) -> int:
         """Begin to bring a layer's weights, and these of its pages, once the one here has left.
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,6 +120,36 @@ def test_weights_cross_the_link_once_a_step(path: Path) -> None:
         reader.run(batch, [slot], streamed=True)
         moved = weights_bytes + (num_layers - 1) * num_pages * page_bytes
         assert reader.stream.link_bytes == moved
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_step_that_breaks_off_leaves_nothing_behind(
+    path: Path, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor a copy under way, which would write into pages that others have by then."""
+    host = strict_backend("host", compiled, on_device=False)
+    device = strict_backend("device", compiled, on_device=True)
+    whole, reader = Reader(path, host, "float16"), Reader(path, host, "float16", device)
+    assert reader.stream is not None
+    attention, calls = device.ops.attention, []
+
+    def breaks_off(*given: Any, **named: Any) -> Any:
+        calls.append(given)
+        if len(calls) == at + 1:
+            raise RuntimeError("broken off")
+        return attention(*given, **named)
+
+    slot = reader.cache.open()
+    batch = StepBatch.linear([(slot, 0, [5] * 70)], [69])
+    with monkeypatch.context() as patch:
+        patch.setattr(device.ops, "attention", breaks_off)
+        with pytest.raises(RuntimeError, match="broken off"):
+            reader.run(batch, [slot], streamed=True)
+    staged = {id(each): each for each in reader.stream._staged.values()}.values()
+    assert all(each.num_waits for each in staged)
+    reader.cache.close(slot)
+    for got, want in zip(reader.logits(), whole.logits(), strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.gpu

@@ -63,6 +63,7 @@ class LayerStream:
         self._here = None
         self.link_bytes = 0
         for layer_id in self._order[:NUM_STAGED]:
+            self._staged[layer_id].clear()
             self._fetch(layer_id)
 
     def at_layer(self, layer_id: int | None) -> None:
@@ -74,7 +75,7 @@ class LayerStream:
             self._staged[self._here].arrive()
 
     def end(self) -> None:
-        """Wait until the host has the keys and values of the step."""
+        """After a step, also one that failed: wait until nothing is copied any more."""
         for staged in {id(each): each for each in self._staged.values()}.values():
             staged.synchronize()
 

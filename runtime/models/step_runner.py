@@ -132,9 +132,11 @@ class StepRunner:
     def _run_streamed(self, batch: StepBatch, placement: Placement) -> Array:
         assert self._stream is not None, "there is nothing to stream"
         self._stream.begin(placement)
-        sides = StepSides(StepInputs(batch, placement), self._workspaces)
-        logits = self._run_once(sides, self._stream)
-        self._stream.end()
+        try:
+            sides = StepSides(StepInputs(batch, placement), self._workspaces)
+            logits = self._run_once(sides, self._stream)
+        finally:
+            self._stream.end()
         self.link_bytes += self._stream.link_bytes
         return logits
 

@@ -22,6 +22,7 @@ class StandinStagedLayer:
         self._here: set[int] = set()
         self._coming: list[Any] | None = None
         self._left = True
+        self.num_waits = 0
         self.pages = self.device_pages.empty(
             num_pages=len(like.values),
             num_heads=like.num_heads,
@@ -29,6 +30,9 @@ class StandinStagedLayer:
             page_size=like.page_size,
             dtype=like.dtype,
         )
+
+    def clear(self) -> None:
+        self._left = True
 
     def fetch(self, weights: Sequence[Any], pages: KVPages, page_ids: np.ndarray) -> int:
         assert self._left, "the layer before is still here"
@@ -55,7 +59,7 @@ class StandinStagedLayer:
         return _copy(self.pages, pages, page_ids)
 
     def synchronize(self) -> None:
-        assert self._left
+        self.num_waits += 1
 
 
 class StandinPageLock:
