@@ -41,6 +41,7 @@ def profiled_gpu(profiled: None, monkeypatch: pytest.MonkeyPatch) -> None:
     access = GpuAccess(
         device=FakeDevice(sizes=SIZES, byte_s=1e-10, op_s=4.5e-5),
         link=FakeLink(),
+        check=lambda quant_types: None,
         tune=lambda quant_types, progress: None,
         errors=(RuntimeError,),
     )

@@ -56,6 +56,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
         return GpuAccess(
             device=device,
             link=FakeLink(),
+            check=device.check,
             tune=lambda quant_types, _: device.tuned.append(tuple(quant_types)),
             errors=(RuntimeError,),
         )
@@ -106,6 +107,24 @@ class TestMeasuring:
         assert gpu.tuned == []
         measured_profile(2, machine=with_gpu, quant_types=["Q4_K"], file=file, again=True)
         assert gpu.tuned == [("Q4_K",)]  # only where somebody waits for a measurement
+
+    def test_a_gpu_that_computes_something_else_is_left_out(
+        self, tmp_path: Path, with_gpu: Machine, cpu: FakeDevice, gpu: FakeDevice
+    ) -> None:
+        """Before it is measured, or later, when a model has other quantisations."""
+        file, gpu.wrong = tmp_path / "profile.json", {"Q5_K"}
+        first = measured_profile(2, machine=with_gpu, quant_types=["Q4_K"], file=file)
+        assert first.gpu is not None
+        for again in (False, False, True):
+            both = measured_profile(
+                2, machine=with_gpu, quant_types=["Q4_K", "Q5_K"], file=file, again=again
+            )
+            assert (both.gpu, both.link) == (None, None)
+            assert both.gpu_problem == "a product with Q5_K is wrong"
+        assert gpu.timed.count("Q5_K") == 0
+        gpu.wrong.clear()  # as after an update
+        again_used = measured_profile(2, machine=with_gpu, file=file, again=True)
+        assert again_used.gpu is not None
 
     def test_a_quantisation_that_is_missing_is_added(
         self, tmp_path: Path, with_gpu: Machine, cpu: FakeDevice, gpu: FakeDevice

@@ -15,16 +15,23 @@ class NoGpuError(Exception):
     """No kernel can run on a GPU here; the message says why, as a clause."""
 
 
+class GpuMismatchError(NoGpuError):
+    """The kernels compute something else on the GPU than on the CPU."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuAccess:
     """A GPU that answers.
 
+    check : raises GpuMismatchError unless products of these quantisations, and other ops, give
+            what they give on the CPU
     tune : measures launch shapes of products of these quantisations, and keeps the fastest; told
            (done, total) as it goes on
     """
 
     device: DeviceWorkloads
     link: LinkWorkloads
+    check: Callable[[Sequence[str]], None]
     tune: Callable[[Sequence[str], Callable[[int, int], None] | None], None]
     errors: tuple[type[Exception], ...]  # that work on it may end with, as without free memory
 
@@ -43,12 +50,15 @@ def open_gpu(machine: Machine) -> GpuAccess:
         raise NoGpuError(problem)
     from triton.errors import TritonError
 
+    from slipstream.offload.profile.gpu_check import check
     from slipstream.offload.profile.gpu_workloads import GpuWorkloads, LinkCopies, gpu_sizes
 
     errors = (RuntimeError, TritonError)
     try:
         device = GpuWorkloads(gpu_sizes())
-        return GpuAccess(device=device, link=LinkCopies(), tune=device.tune, errors=errors)
+        return GpuAccess(
+            device=device, link=LinkCopies(), check=check, tune=device.tune, errors=errors
+        )
     except RuntimeError as error:  # as when its memory is full
         raise NoGpuError(f"the GPU does not answer: {error}") from error
 

@@ -63,7 +63,9 @@ class GpuWorkloads:
         sizes, pages = self.sizes, self._pages
         q = from_host(random_activations(rows, sizes.num_heads, sizes.head_size))
         out, scale = torch.empty_like(q), sizes.head_size**-0.5
-        sequences = [_on_device(each) for each in sequences_of(sizes.num_pages, keys, rows)]
+        sequences = [
+            visibility_on_device(each) for each in sequences_of(sizes.num_pages, keys, rows)
+        ]
 
         def attend() -> None:
             for visibility in sequences:
@@ -140,7 +142,7 @@ def _multiplying(weights: Sequence[Weight], rows: int) -> Workload:
     return Workload(run=multiply, count=len(weights))
 
 
-def _on_device(visibility: Visibility) -> Visibility:
+def visibility_on_device(visibility: Visibility) -> Visibility:
     """The same with tensors for arrays."""
     return Visibility(
         sequences=from_host(visibility.sequences),

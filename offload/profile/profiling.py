@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from slipstream.offload.machine import Machine
-from slipstream.offload.profile.gpu_access import NoGpuError, open_gpu
+from slipstream.offload.profile.gpu_access import GpuMismatchError, NoGpuError, open_gpu
 from slipstream.offload.profile.hardware_key import hardware_key
 from slipstream.offload.profile.machine_profile import MachineProfile
 from slipstream.offload.profile.measured_costs import MeasuredDeviceCosts, MeasuredLinkCosts
@@ -102,6 +102,7 @@ def _measure_gpu(
     """Raises NoGpuError when there is none, or when what is timed on it fails."""
     access = open_gpu(machine)
     with access.failing_as_no_gpu():
+        access.check(quant_types)
         if tunes:  # not at a first loading: its kernels take a minute a type to compile
             access.tune(quant_types, _staged(progress, "choosing launch shapes for the GPU"))
         return (
@@ -126,9 +127,13 @@ def _extend(
     try:
         access = open_gpu(machine)
         with access.failing_as_no_gpu():
+            access.check(quant_types)
             gpu_products = measure_products(
                 access.device, quant_types, _staged(progress, "measuring the GPU")
             )
+    except GpuMismatchError as error:
+        log.warning("the GPU is not used any more: %s", error)
+        return replace(profile, gpu=None, link=None, gpu_problem=str(error))
     except NoGpuError as error:
         log.warning("the GPU's %s are not measured: %s", ", ".join(quant_types), error)
         return profile

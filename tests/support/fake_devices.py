@@ -1,9 +1,10 @@
 """A GPU, a CPU and a link whose times follow from a formula: a run says how long it takes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from slipstream.cpu_kernels import QuantType
+from slipstream.offload.profile.gpu_access import GpuMismatchError
 from slipstream.offload.profile.measured_costs import Direction, HostMemory
 from slipstream.offload.profile.workloads import Products, Sizes, Workload, ops_of_a_run
 
@@ -35,6 +36,11 @@ class FakeDevice:
     timed: list[str] = field(default_factory=list)
     tuned: list[tuple[str, ...]] = field(default_factory=list)
     fails: Exception | None = None
+    wrong: set[str] = field(default_factory=set)  # quantisations whose products are
+
+    def check(self, quant_types: Sequence[str]) -> None:
+        if found := self.wrong & set(quant_types):
+            raise GpuMismatchError(f"a product with {', '.join(found)} is wrong")
 
     def products(self, quant_type: QuantType) -> Products:
         self.timed.append(quant_type.name)
