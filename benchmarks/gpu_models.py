@@ -49,9 +49,9 @@ def side(model: str, prompts: Sequence[list[int]], max_tokens: int, **options: A
             "gpu_layers": chosen.placement.num_gpu_layers,
             "head_on_gpu": chosen.placement.head_on_gpu,
             "draft_device": chosen.placement.draft_device,
-            "vram_planned_bytes": placement.vram_bytes - VRAM_MARGIN_BYTES,
+            "vram_planned_bytes": chosen.vram_bytes - VRAM_MARGIN_BYTES,
             "predicted_decode_tok_per_s": 1 / chosen.s_per_token,
-            "predicted_prefill_tok_per_s": PREFILL_TOKENS / placement.prefill_s,
+            "predicted_prefill_tok_per_s": PREFILL_TOKENS / chosen.prefill_s,
             "streamed_tokens": sum(each.stats["streamed_tokens"] for each in done),
         }
     return [each.token_ids for each in done], figures

@@ -16,6 +16,13 @@ def expect_shape(name: str, got: tuple[int, ...], want: tuple[int, ...]) -> None
         raise ShapeError(f"{name}: expected shape {want}, got {got}")
 
 
+def expect_matrix(name: str, got: tuple[int, ...]) -> tuple[int, int]:
+    """The rows and columns of a shape. Raises ShapeError unless it has two numbers."""
+    if len(got) != 2:
+        raise ShapeError(f"{name}: expected rows and columns, got {got}")
+    return got[0], got[1]
+
+
 def expect_float32(name: str, got: np.ndarray, shape: tuple[int, ...]) -> None:
     """Raise ShapeError unless `got` has this shape and is C-contiguous float32.
 

@@ -24,17 +24,19 @@ from slipstream.gpu_kernels.page_lock import PageLock
 from slipstream.gpu_kernels.prepare import prepare, set_num_threads
 from slipstream.gpu_kernels.rms_norm import rms_norm
 from slipstream.gpu_kernels.rotate_and_store import rotate_and_store
-from slipstream.gpu_kernels.staged_layer import StagedLayer, staged_arrays, staged_bytes
+from slipstream.gpu_kernels.staged_layer import StagedLayer, panels_bytes, staged_arrays
 from slipstream.gpu_kernels.tensors import empty, empty_host, from_host, synchronize, to_host
 from slipstream.gpu_kernels.top_k import top_k
 from slipstream.gpu_kernels.weight import Weight, pack_weight, stack_weights, weight_bytes
 
 DEVICE = "gpu"  # that computes these ops
 IN_HOST_MEMORY = False  # are their arrays
+IN_PANELS = False  # are weights, see panel_format
 
 __all__ = [
     "DEVICE",
     "IN_HOST_MEMORY",
+    "IN_PANELS",
     "DeviceMemoryError",
     "KVPages",
     "Mirror",
@@ -53,6 +55,7 @@ __all__ = [
     "limit_bytes",
     "matmul",
     "pack_weight",
+    "panels_bytes",
     "peak_bytes",
     "prepare",
     "release_memory",
@@ -61,7 +64,6 @@ __all__ = [
     "set_num_threads",
     "stack_weights",
     "staged_arrays",
-    "staged_bytes",
     "synchronize",
     "to_host",
     "top_k",

@@ -16,7 +16,7 @@ from slipstream.gpu_kernels.kv_pages import KVPages
 from slipstream.gpu_kernels.rounding import EXACT
 from slipstream.gpu_kernels.tensors import expect_tensor
 
-FEW_ROWS = 16  # of a step whose keys are shared out to programs, parts of them to each
+SMALL_STEP_ROWS = 16  # of a step whose keys are shared out to programs, parts of them to each
 KEYS_A_PART = 128
 _LEAST_KEYS = 16  # of one page that a program takes at a time
 
@@ -33,7 +33,7 @@ def attention(
     num_rows = _check(q, pages, visibility, out)
     if num_rows == 0:
         return out
-    in_parts = num_rows <= FEW_ROWS
+    in_parts = num_rows <= SMALL_STEP_ROWS
     num_parts = 1
     if in_parts:
         num_parts = triton.cdiv(visibility.page_tables.shape[1] * pages.page_size, KEYS_A_PART)
@@ -148,8 +148,8 @@ def _attend(
 def _tile(num_rows: int, block_d: int) -> tuple[int, int, int]:
     """Queries and keys that a program holds, and its warps; as many as fit in registers."""
     if not multiplies_int8():  # nor has it other matrix units that Triton uses
-        return 8 if num_rows <= FEW_ROWS or block_d > 128 else 16, 16, 8
-    if num_rows <= FEW_ROWS:
+        return 8 if num_rows <= SMALL_STEP_ROWS or block_d > 128 else 16, 16, 8
+    if num_rows <= SMALL_STEP_ROWS:
         return 16, 32, 4 if block_d <= 128 else 8
     return 32, 32, 4 if block_d <= 64 else 8
 

@@ -3,6 +3,7 @@
 import torch
 import triton
 
+from slipstream.cpu_kernels.errors import expect_matrix
 from slipstream.gpu_kernels.kernels import blend_gated as kernels
 from slipstream.gpu_kernels.rounding import EXACT
 from slipstream.gpu_kernels.tensors import expect_tensor
@@ -14,7 +15,7 @@ def blend_gated(
     gate: torch.Tensor, a: torch.Tensor, b: torch.Tensor | None = None, *, out: torch.Tensor
 ) -> torch.Tensor:
     """As `slipstream.cpu_kernels.reference.blend_gated`; a row is bit-identical whatever M is."""
-    shape = (gate.shape[0], gate.shape[-1])
+    shape = expect_matrix("gate", tuple(gate.shape))
     expect_tensor("gate", gate, torch.float32, shape)
     expect_tensor("a", a, torch.float32, shape)
     if b is not None:

@@ -12,8 +12,8 @@ from slipstream.cpu_kernels.compiled.weight import Weight as HostWeight
 from slipstream.cpu_kernels.compiled.weight import WeightPart
 from slipstream.gpu_kernels.device import compute_device
 from slipstream.gpu_kernels.kv_pages import KVPages
-from slipstream.gpu_kernels.lanes import Lane, Mark
 from slipstream.gpu_kernels.panels import part_of_panels
+from slipstream.gpu_kernels.streams import CopyStream, Event
 from slipstream.gpu_kernels.weight import Weight
 
 _ALIGNMENT = 256  # bytes
@@ -29,10 +29,10 @@ class StagedLayer:
     """
 
     def __init__(self, weights_bytes: int, like: HostPages) -> None:
-        """weights_bytes : see `staged_bytes`, of the largest layer; like : pages of any layer"""
+        """weights_bytes : see `panels_bytes`, of the largest layer; like : pages of any layer"""
         self._raw = torch.empty(weights_bytes, dtype=torch.uint8, device=compute_device())
         self._places: dict[int, tuple[int, int]] = {}  # of a part's panels, by its id
-        self._here, self._free = Mark(), Mark()
+        self._arrived, self._left = Event(), Event()
         self.pages = KVPages.empty(
             num_pages=len(like.values),
             num_heads=like.num_heads,
@@ -43,7 +43,7 @@ class StagedLayer:
 
     def clear(self) -> None:
         """Have no copy begin before the ops that were called so far are done."""
-        self._free.set()
+        self._left.record()
 
     def fetch(self, weights: Sequence[HostWeight], pages: HostPages, page_ids: np.ndarray) -> int:
         """Begin to bring a layer's weights, and these of its pages, once the one here has left.
@@ -53,8 +53,8 @@ class StagedLayer:
         """
         num_bytes = 0
         self._places.clear()
-        with _coming().queued():
-            self._free.wait()
+        with _to_device().current():
+            self._left.wait()
             first = 0
             for part in _parts_of(weights):
                 end = first + part.panels.nbytes
@@ -65,12 +65,12 @@ class StagedLayer:
                 num_bytes += part.panels.nbytes
             for ours, theirs in _pairs(self.pages, pages):
                 num_bytes += _copy(theirs, ours, page_ids)
-            self._here.set()
+            self._arrived.record()
         return num_bytes
 
     def arrive(self) -> None:
         """Have the ops that are called from now on find what was fetched last."""
-        self._here.wait()
+        self._arrived.wait()
 
     def weight(self, weight: HostWeight) -> Weight:
         """A weight of the layer that is here, as ops take it."""
@@ -89,21 +89,21 @@ class StagedLayer:
 
     def leave(self, pages: HostPages, page_ids: np.ndarray) -> int:
         """After the layer's last op: begin to bring these pages to the host."""
-        num_bytes, computed = 0, Mark()
-        computed.set()
-        with _going().queued():
+        num_bytes, computed = 0, Event()
+        computed.record()
+        with _to_host().current():
             computed.wait()
             for ours, theirs in _pairs(self.pages, pages):
                 num_bytes += _copy(ours, theirs, page_ids)
-            self._free.set()
+            self._left.record()
         return num_bytes
 
     def synchronize(self) -> None:
         """Wait until the host has the pages that were given back."""
-        self._free.synchronize()
+        self._left.synchronize()
 
 
-def staged_bytes(weights: Sequence[HostWeight]) -> int:
+def panels_bytes(weights: Sequence[HostWeight]) -> int:
     """Bytes of the device's memory that a layer's weights take as they come."""
     return sum(_aligned(part.panels.nbytes) for part in _parts_of(weights))
 
@@ -119,15 +119,15 @@ def staged_arrays(weights: Sequence[HostWeight], pages: HostPages) -> Iterator[n
 
 
 @cache
-def _coming() -> Lane:
+def _to_device() -> CopyStream:
     """Copies to the device, of all layers: one after another is as fast."""
-    return Lane()
+    return CopyStream()
 
 
 @cache
-def _going() -> Lane:
+def _to_host() -> CopyStream:
     """Copies to the host, which a link carries at the same time."""
-    return Lane()
+    return CopyStream()
 
 
 def _parts_of(weights: Sequence[HostWeight]) -> Iterator[WeightPart]:

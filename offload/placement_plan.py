@@ -1,9 +1,8 @@
 """What of a model lives on a GPU, what that costs, and why, as a table that people read."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from slipstream.offload.placement import VRAM_MARGIN_BYTES, Placement
-from slipstream.offload.placement_options import PlacementOptions
 from slipstream.offload.step_times import PREFILL_TOKENS
 from slipstream.offload.streaming_plan import StreamingPlan
 from slipstream.offload.table import aligned
@@ -47,7 +46,7 @@ class PlacementPlan:
     vram_limit_bytes: int
     ram_limit_bytes: int
     why: tuple[str, ...]  # sentences: what each thing on the GPU brings, or why it is empty
-    streaming: StreamingPlan | None = None  # of the layers in RAM, for prompts
+    streaming: StreamingPlan | None = None  # for prompts; its bytes and seconds are in `chosen`
 
     @property
     def placement(self) -> Placement:
@@ -58,22 +57,6 @@ class PlacementPlan:
     def uses_gpu(self) -> bool:
         """Whether anything is on the GPU, or comes there for prompts."""
         return self.placement.uses_gpu or self.streaming is not None
-
-    @property
-    def vram_bytes(self) -> int:
-        """All that the plan takes of the GPU's memory, the margin included."""
-        return self.chosen.vram_bytes + (self.streaming.vram_bytes if self.streaming else 0)
-
-    @property
-    def prefill_s(self) -> float:
-        """Predicted seconds in which 512 tokens of a prompt are read."""
-        saved_s = self.streaming.saved_s(PREFILL_TOKENS) if self.streaming else 0.0
-        return self.chosen.prefill_s - saved_s
-
-    def workload_s(self, options: PlacementOptions) -> float:
-        """Predicted seconds of the request that the options expect."""
-        saved_s = self.streaming.saved_s(options.prompt_tokens) if self.streaming else 0.0
-        return self.chosen.workload_s - saved_s
 
     def __str__(self) -> str:
         """A table of the plan beside the runner-up, and the reasons under it."""
@@ -87,8 +70,7 @@ class PlacementPlan:
             "prefill",
             "decode",
         ]
-        plan = replace(self.chosen, vram_bytes=self.vram_bytes, prefill_s=self.prefill_s)
-        columns = [names, ["plan", *plan.cells(self.num_layers)]]
+        columns = [names, ["plan", *self.chosen.cells(self.num_layers)]]
         if self.runner_up is not None:
             columns.append(["runner-up", *self.runner_up.cells(self.num_layers)])
         rows = list(zip(*columns, strict=True))
@@ -102,9 +84,9 @@ class PlacementPlan:
 
         vram_bytes : the most that tensors took; the margin is not among the predicted bytes here
         """
-        planned_bytes = self.vram_bytes - VRAM_MARGIN_BYTES
+        planned_bytes = self.chosen.vram_bytes - VRAM_MARGIN_BYTES
         speeds = (
-            ("prefill tok/s", PREFILL_TOKENS / self.prefill_s, prefill_tok_per_s),
+            ("prefill tok/s", PREFILL_TOKENS / self.chosen.prefill_s, prefill_tok_per_s),
             ("decode tok/s", 1 / self.chosen.s_per_token, decode_tok_per_s),
         )
         return aligned(

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
+from slipstream.offload.model_parts import ModelParts
 from slipstream.offload.placement_plan import PlacementPlan
 from slipstream.offload.table import aligned
 from slipstream.offload.units import format_bytes
@@ -26,6 +27,19 @@ class Footprint:
     workspace_bytes: int  # activations and other scratch memory of the largest step
     trained_context: int  # tokens
     draft: "Footprint | None" = None  # of a second model, which drafts for one sequence at a time
+
+    @classmethod
+    def of(cls, parts: ModelParts, draft: ModelParts | None) -> Self:
+        """Of a model on the CPU, and of the one that drafts for it."""
+        weights_bytes = sum(layer.weight_bytes for layer in parts.layers) + parts.head_bytes
+        return cls(
+            weights_bytes=weights_bytes,
+            read_bytes_per_token=weights_bytes,
+            kv_bytes_per_token=sum(layer.kv_bytes_per_token for layer in parts.layers),
+            workspace_bytes=parts.workspace_bytes,
+            trained_context=parts.trained_context,
+            draft=None if draft is None else cls.of(draft, None),
+        )
 
     def kv_bytes(self, context: int, num_sequences: int = 1) -> int:
         """KV cache of so many sequences, and the draft's of one, of `context` tokens each."""

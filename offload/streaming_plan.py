@@ -8,13 +8,13 @@ from slipstream.offload.model_parts import ModelParts
 from slipstream.offload.placement import VRAM_MARGIN_BYTES, Placement
 from slipstream.offload.simulator.streaming import (
     chunk_seconds,
-    staging_bytes,
+    staged_layers_bytes,
     streaming_crossover_rows,
 )
 from slipstream.offload.step_times import PREFILL_TOKENS
 from slipstream.offload.units import format_bytes
 
-_FEW_ROWS = 64  # with the most, the rows whose seconds a line is drawn through
+_FITTED_ROWS = 64  # with the most, the rows whose seconds a line is drawn through
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,22 +78,22 @@ def plan_streaming(
     def line(*, streamed: bool) -> StepLine:
         few_s, most_s = (
             chunk_seconds(parts, machine, placement, rows, streamed=streamed)
-            for rows in (_FEW_ROWS, PREFILL_TOKENS)
+            for rows in (_FITTED_ROWS, PREFILL_TOKENS)
         )
-        return StepLine.through(_FEW_ROWS, few_s, PREFILL_TOKENS, most_s)
+        return StepLine.through(_FITTED_ROWS, few_s, PREFILL_TOKENS, most_s)
 
     return StreamingPlan(
         least_rows=least_rows,
         num_layers=placement.layers_on_gpu.count(False),
-        vram_bytes=streaming_bytes(parts, placement, context),
+        vram_bytes=_streaming_bytes(parts, placement, context),
         in_place=line(streamed=False),
         streamed=line(streamed=True),
     )
 
 
-def streaming_bytes(parts: ModelParts, placement: Placement, context: int) -> int:
+def _streaming_bytes(parts: ModelParts, placement: Placement, context: int) -> int:
     """VRAM that streamed layers take beyond what a placement has."""
-    num_bytes = staging_bytes(parts, placement, context)
+    num_bytes = staged_layers_bytes(parts, placement, context)
     if not (placement.num_gpu_layers or placement.head_on_gpu):
         num_bytes += parts.gpu_workspace_bytes(context)
     return num_bytes if placement.uses_gpu else num_bytes + VRAM_MARGIN_BYTES

@@ -9,7 +9,8 @@ from slipstream.offload.placement import Placement
 from slipstream.offload.placement_options import PlacementOptions
 from slipstream.offload.placement_plan import PlacementPlan
 from slipstream.offload.placement_planner import plan_placement
-from slipstream.offload.simulator import staging_bytes
+from slipstream.offload.simulator import staged_layers_bytes
+from slipstream.offload.step_times import PREFILL_TOKENS
 from slipstream.offload.streaming_plan import plan_streaming
 
 
@@ -38,9 +39,21 @@ def _with_streaming(
     streaming = plan_streaming(parts, machine, made.placement, options.context)
     if streaming is None or streaming.saved_s(options.prompt_tokens) <= 0:
         return None
-    why = made.why if made.placement.uses_gpu else ()  # which say why the GPU stays empty
-    planned = replace(made, streaming=streaming, why=why)
-    return planned if planned.vram_bytes <= made.vram_limit_bytes else None
+    chosen = made.chosen
+    vram_bytes = chosen.vram_bytes + streaming.vram_bytes
+    if vram_bytes > made.vram_limit_bytes:
+        return None
+    return replace(
+        made,
+        chosen=replace(
+            chosen,
+            vram_bytes=vram_bytes,
+            prefill_s=chosen.prefill_s - streaming.saved_s(PREFILL_TOKENS),
+            workload_s=chosen.workload_s - streaming.saved_s(options.prompt_tokens),
+        ),
+        streaming=streaming,
+        why=made.why if made.placement.uses_gpu else (),  # which say why the GPU stays empty
+    )
 
 
 def _beside_streaming(
@@ -51,7 +64,9 @@ def _beside_streaming(
     options: PlacementOptions,
 ) -> PlacementPlan | None:
     """The best plan that leaves room for streaming, where that is the faster one."""
-    staged = staging_bytes(parts, Placement.window(len(parts.layers)), options.context)
+    nothing_there = Placement.window(len(parts.layers))
+    staged = staged_layers_bytes(parts, nothing_there, options.context)
+    # The second where nothing else on the GPU brings a workspace.
     for kept_bytes in (staged, staged + parts.gpu_workspace_bytes(options.context)):
         left_bytes = made.vram_limit_bytes - kept_bytes
         if left_bytes < 0:
@@ -63,5 +78,5 @@ def _beside_streaming(
         within = replace(smaller, vram_limit_bytes=made.vram_limit_bytes)
         planned = _with_streaming(within, parts, machine, options)
         if planned is not None:
-            return planned if planned.workload_s(options) < made.workload_s(options) else None
+            return planned if planned.chosen.workload_s < made.chosen.workload_s else None
     return None

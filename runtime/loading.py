@@ -17,6 +17,7 @@ from slipstream.runtime.errors import MemoryBudgetError
 from slipstream.runtime.kv_cache import KVCache, pages_for
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.loading_steps import Progress, check_vocabulary, prepare_kernels, stage_of
+from slipstream.runtime.model_request import ModelRequest, Planned
 from slipstream.runtime.models import (
     LayerContents,
     LayerStream,
@@ -26,7 +27,8 @@ from slipstream.runtime.models import (
     read_model_config,
 )
 from slipstream.runtime.options import KV_DTYPES, Options
-from slipstream.runtime.planning import ModelRequest, Planned, overlaps, plan_for
+from slipstream.runtime.overlap import overlaps
+from slipstream.runtime.planning import plan_for
 from slipstream.runtime.preset_planning import PresetPlan, plan_on
 from slipstream.runtime.speculation import Speculation
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer

@@ -55,7 +55,7 @@ def parts_of(
     )
 
 
-def trained_parts(draft: "DraftFile", target: ModelFile, backend: Backend) -> ModelParts:
+def dovetail_parts(draft: "DraftFile", target: ModelFile, backend: Backend) -> ModelParts:
     """The parts of a Dovetail draft of the model in `target`; its fusion is of the first layer.
 
     Its head is the rows of the target's that it scores. Its steps begin with hidden states of the
@@ -73,7 +73,8 @@ def trained_parts(draft: "DraftFile", target: ModelFile, backend: Backend) -> Mo
         head=_matrix(target.tensors[head_name(target.tensors)], backend, num_tokens),
         hidden_size=config.hidden_size,
         vocab_size=num_tokens,
-        workspace_bytes=_trained_workspace_bytes(config, num_tokens) + _vector_bytes(draft.tensors),
+        workspace_bytes=_dovetail_workspace_bytes(config, num_tokens)
+        + _vector_bytes(draft.tensors),
         trained_context=config.context_length,
         attention_bytes_per_token=_attention_bytes_per_token(config),
         takes_turns=True,
@@ -88,7 +89,7 @@ def workspace_bytes(config: ModelConfig, vocab_size: int) -> int:
     return LARGEST_CHUNK * _row_bytes(config) + _FLOAT_BYTES * Scoring.chunk_limit * vocab_size
 
 
-def _trained_workspace_bytes(config: ModelConfig, num_tokens: int) -> int:
+def _dovetail_workspace_bytes(config: ModelConfig, num_tokens: int) -> int:
     """As `workspace_bytes`, of a Dovetail draft.
 
     Fusion has five buffers of a row beside its blocks' and its two inputs, which steps that are

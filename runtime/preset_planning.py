@@ -16,7 +16,7 @@ from slipstream.offload.simulator import (
 )
 from slipstream.offload.streaming_planner import plan_with_streaming
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
-from slipstream.runtime.planning import ModelRequest, choose_kv, model_parts
+from slipstream.runtime.model_request import ModelRequest, choose_kv, model_parts
 from slipstream.runtime.speculation import MATCH
 
 USUAL_CONTEXT = 4096  # tokens, where none is asked for

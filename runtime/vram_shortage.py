@@ -5,7 +5,8 @@ import logging
 from slipstream.offload.placement import VRAM_MARGIN_BYTES
 from slipstream.offload.units import format_bytes
 from slipstream.runtime.errors import MemoryBudgetError
-from slipstream.runtime.planning import ModelRequest, Planned, plan_for
+from slipstream.runtime.model_request import ModelRequest, Planned
+from slipstream.runtime.planning import plan_for
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def limit_vram(planned: Planned) -> None:
     """Keep the GPU's allocations to what was planned."""
     made = planned.plan.placement
     if made is not None and planned.gpu is not None:
-        planned.gpu.backend.ops.limit_bytes(made.vram_bytes)
+        planned.gpu.backend.ops.limit_bytes(made.chosen.vram_bytes)
 
 
 def check_workspace(planned: Planned) -> None:
@@ -48,7 +49,7 @@ def smaller_plan(request: ModelRequest, planned: Planned, shortage: str) -> Plan
     Raises MemoryBudgetError instead when the options are strict.
     """
     assert planned.plan.placement is not None
-    taken_bytes = planned.plan.placement.vram_bytes
+    taken_bytes = planned.plan.placement.chosen.vram_bytes
     if request.options.strict:
         raise MemoryBudgetError(
             f"The GPU's memory ran out while {format_bytes(taken_bytes)} were to be used: "

@@ -21,7 +21,7 @@ from slipstream.runtime.dovetail.draft import DovetailDraft
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.loading import plan_model_on
-from slipstream.runtime.model_parts import trained_parts
+from slipstream.runtime.model_parts import dovetail_parts
 from slipstream.runtime.options import Options
 from slipstream.runtime.speculation.timed_sequence import TimedSequence
 from support.fixed_costs import draft_always
@@ -168,7 +168,7 @@ def test_its_bytes_are_planned(target: Path, draft: Path, monkeypatch: pytest.Mo
     with_placement(monkeypatch, (), False, "gpu")
     monkeypatch.setattr(TimedSequence, "warm_up", lambda *_: None)  # which takes the buffers
     with ModelFile.open(target) as file:
-        parts = trained_parts(DraftFile.open(draft), file, load_backend("numba"))
+        parts = dovetail_parts(DraftFile.open(draft), file, load_backend("numba"))
     with LLM(target, draft=str(draft), context=CONTEXT) as llm:
         assert gpu.used_bytes == sum(parts.layer_bytes(CONTEXT)) + parts.head_bytes
         draft_always(llm)
@@ -183,7 +183,7 @@ def test_the_planner_puts_it_there(
     gpu = StandinGpu(room(1000 * MB))
     use(gpu, monkeypatch)
     with ModelFile.open(target) as file:
-        parts = trained_parts(DraftFile.open(draft), file, load_backend("numba"))
+        parts = dovetail_parts(DraftFile.open(draft), file, load_backend("numba"))
     for num_bytes in (None, room(parts.whole_bytes(CONTEXT, on_gpu=True))):
         with LLM(target, draft=str(draft), context=CONTEXT, vram_bytes=num_bytes) as llm:
             assert llm.plan.placement is not None
@@ -204,7 +204,7 @@ def test_a_machine_that_is_not_here_would_have_it_on_its_gpu(
     write_tiny_model(target, architecture="llama", quant_type=QuantType.Q8_0, shape=shape)
     write_tiny_draft(draft, target)
     with ModelFile.open(target) as file:
-        parts = trained_parts(DraftFile.open(draft), file, load_backend("numba"))
+        parts = dovetail_parts(DraftFile.open(draft), file, load_backend("numba"))
     gpu = StandinGpu(room(parts.whole_bytes(CONTEXT, on_gpu=True)))
     costs = gpu.found(Options(), may_have_less=False).costs
     cpu = NominalDeviceCosts(read_gb_per_s=1, multiply_adds_per_s=1e12, layer_overhead_s=1e-4)

@@ -53,8 +53,8 @@ def streaming_budget(path: Path) -> int:
             plan = llm.plan.placement
         assert plan is not None
         if plan.streaming is not None:
-            return plan.vram_bytes
-        limit = plan.vram_bytes - 1
+            return plan.chosen.vram_bytes
+        limit = plan.chosen.vram_bytes - 1
     raise AssertionError("nothing was ever streamed")
 
 

@@ -69,15 +69,15 @@ def test_any_budget_has_the_bits_of_the_cpu_and_is_kept(
             assert llm.plan.placement is not None
             plan = llm.plan.placement
             chosen = plan.chosen
-            assert limit is None or plan.vram_bytes <= limit
+            assert limit is None or plan.chosen.vram_bytes <= limit
             np.testing.assert_array_equal(llm.logits(PROMPT), want)
             made = llm.generate(PROMPT, **GREEDY)
             assert made.token_ids == answer.token_ids
             assert made.stats["link_bytes"] > 0
-            assert 0 < made.stats["vram_bytes"] <= plan.vram_bytes - VRAM_MARGIN_BYTES
+            assert 0 < made.stats["vram_bytes"] <= plan.chosen.vram_bytes - VRAM_MARGIN_BYTES
         placements.add(chosen.placement)
         num_parts = chosen.placement.num_gpu_layers + chosen.placement.head_on_gpu
-        limit = plan.vram_bytes - 1
+        limit = plan.chosen.vram_bytes - 1
     assert len(placements) >= 3
     assert gpu.releases == len(gpu.limits)  # each one's memory is given back
 
@@ -96,7 +96,7 @@ def test_prompts_are_streamed_where_that_is_planned(
     use(gpu, monkeypatch)
     with LLM(path, context=512, kv=kv) as llm:
         assert llm.plan.placement is not None
-        whole_bytes = llm.plan.placement.vram_bytes
+        whole_bytes = llm.plan.placement.chosen.vram_bytes
         assert llm.plan.placement.streaming is None  # with all layers on the GPU
     limit, num_streamed = whole_bytes - 1, []
     while len(num_streamed) < 12:
@@ -105,8 +105,8 @@ def test_prompts_are_streamed_where_that_is_planned(
             assert plan is not None
             got = llm.generate(prompt, **GREEDY, logprobs=2)
         assert (got.token_ids, got.logprobs) == (want.token_ids, want.logprobs)
-        assert 0 < got.stats["vram_bytes"] <= plan.vram_bytes - VRAM_MARGIN_BYTES
-        assert plan.vram_bytes <= limit
+        assert 0 < got.stats["vram_bytes"] <= plan.chosen.vram_bytes - VRAM_MARGIN_BYTES
+        assert plan.chosen.vram_bytes <= limit
         streaming, streamed = plan.streaming, got.stats["streamed_tokens"]
         assert streamed == (0 if streaming is None else len(prompt))
         if streaming is not None:
@@ -115,7 +115,7 @@ def test_prompts_are_streamed_where_that_is_planned(
             told = f"pays from {rows} in a step, {streaming.least_rows} planned"
             assert any(told in line for line in timing_lines(got, llm.plan))
         num_streamed.append(0 if streaming is None else streaming.num_layers)
-        limit = plan.vram_bytes - 1
+        limit = plan.chosen.vram_bytes - 1
     assert len(set(num_streamed)) > 2
 
 

@@ -86,6 +86,13 @@ def test_wrong_shapes_are_refused(backend: str, name: str) -> None:
             ops.blend_gated(*wrong.values(), out=out)
 
 
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
+def test_a_gate_without_columns_is_refused(backend: str) -> None:
+    numbers = normal(16)
+    with pytest.raises(ShapeError, match="gate: expected rows and columns"):
+        load_ops(backend).blend_gated(numbers, numbers, out=numbers)
+
+
 @pytest.mark.parametrize("name", ["gate", "a", "b", "out"])
 @pytest.mark.parametrize("backend", OTHER_BACKENDS)
 def test_what_would_be_misread_is_refused(backend: str, name: str) -> None:

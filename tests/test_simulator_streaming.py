@@ -11,7 +11,7 @@ from slipstream.offload.simulator import (
     Request,
     SimulatedRequest,
     simulate_request,
-    staging_bytes,
+    staged_layers_bytes,
     streaming_crossover_rows,
 )
 from support.placement_search import matrix
@@ -154,7 +154,7 @@ def test_the_staging_area() -> None:
     parts = replace(model(4), layers=(LAYER, LAYER, replace(LAYER, kv_bytes_per_token=10), small))
 
     def staged(*, end: int) -> int:
-        return staging_bytes(parts, Placement.window(4, end=end), 1000)
+        return staged_layers_bytes(parts, Placement.window(4, end=end), 1000)
 
     assert staged(end=2) == 2 * (155 * MB + 1000 * 10) + 155 * MB
     assert staged(end=3) == 1 * (18 * MB + 1000 * 1000) + 14 * MB

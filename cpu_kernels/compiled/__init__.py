@@ -17,10 +17,12 @@ from slipstream.cpu_kernels.reference.dequantize import dequantize
 
 DEVICE = "cpu"  # that computes these ops
 IN_HOST_MEMORY = True  # are their arrays
+IN_PANELS = True  # are weights, see panel_format
 
 __all__ = [
     "DEVICE",
     "IN_HOST_MEMORY",
+    "IN_PANELS",
     "KVPages",
     "Mirror",
     "Weight",

@@ -6,14 +6,14 @@ from slipstream.cpu_kernels.compiled.call import Call
 from slipstream.cpu_kernels.compiled.kernel_library import load_kernel
 from slipstream.cpu_kernels.compiled.records import BLEND_GATED
 from slipstream.cpu_kernels.compiled.thread_pool import POOL
-from slipstream.cpu_kernels.errors import expect_float32, expect_output
+from slipstream.cpu_kernels.errors import expect_float32, expect_matrix, expect_output
 
 
 def blend_gated(
     gate: np.ndarray, a: np.ndarray, b: np.ndarray | None = None, *, out: np.ndarray
 ) -> np.ndarray:
     """As `slipstream.cpu_kernels.reference.blend_gated`."""
-    num_rows, columns = gate.shape
+    num_rows, columns = expect_matrix("gate", gate.shape)
     expect_float32("gate", gate, gate.shape)
     expect_float32("a", a, gate.shape)
     if b is not None:

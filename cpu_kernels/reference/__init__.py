@@ -17,10 +17,12 @@ from slipstream.cpu_kernels.reference.weight import Weight, pack_weight, stack_w
 
 DEVICE = "cpu"  # that computes these ops
 IN_HOST_MEMORY = True  # are their arrays
+IN_PANELS = False  # are weights, see panel_format
 
 __all__ = [
     "DEVICE",
     "IN_HOST_MEMORY",
+    "IN_PANELS",
     "KVPages",
     "Mirror",
     "Weight",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from slipstream.cpu_kernels.errors import expect_shape
+from slipstream.cpu_kernels.errors import expect_matrix, expect_shape
 
 
 def blend_gated(
@@ -16,6 +16,7 @@ def blend_gated(
     gate, a, b, out : (M, C) float32, C-contiguous; `out` may be any of them, and is returned
     Raises ShapeError when shapes differ. Source: arXiv:2412.18934, section 3.2.
     """
+    expect_matrix("gate", gate.shape)
     for name, array in (("a", a), ("b", b), ("out", out)):
         if array is not None:
             expect_shape(name, array.shape, gate.shape)

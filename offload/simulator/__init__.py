@@ -7,7 +7,7 @@ begin and end come from who waits for whom.
 
 from slipstream.offload.simulator.ranking import RankedPlacement, rank
 from slipstream.offload.simulator.request import Request, SimulatedRequest, simulate_request
-from slipstream.offload.simulator.streaming import staging_bytes, streaming_crossover_rows
+from slipstream.offload.simulator.streaming import staged_layers_bytes, streaming_crossover_rows
 from slipstream.offload.simulator.timeline import Timeline
 
 __all__ = [
@@ -17,6 +17,6 @@ __all__ = [
     "Timeline",
     "rank",
     "simulate_request",
-    "staging_bytes",
+    "staged_layers_bytes",
     "streaming_crossover_rows",
 ]

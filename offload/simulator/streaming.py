@@ -16,7 +16,7 @@ from slipstream.offload.simulator.steps import PlacedParts, WorkList, add_head
 from slipstream.offload.simulator.timeline import Timeline
 from slipstream.offload.step_times import FLOAT_BYTES, PREFILL_TOKENS
 
-NUM_BUFFERS = 2
+NUM_STAGED_LAYERS = 2  # in VRAM at a time: one is computed, the next one comes
 # A weight is brought into the order that the GPU's kernels read: it is read and written once, each
 # of which takes as long as a product with one row.
 _UNPACKING_ROWS = 2
@@ -40,7 +40,7 @@ def _add_chunk(
     """Adds one step while the cache holds `tokens` tokens; the works that end it."""
     name, hidden_bytes = model.name, rows * model.parts.hidden_size * FLOAT_BYTES
     last = (works.copy("gpu", f"{name}, hidden states", hidden_bytes, after),)
-    buffers = deque([after] * NUM_BUFFERS)  # what must be done before each may be filled
+    buffers = deque([after] * NUM_STAGED_LAYERS)  # what must be done before each may be filled
     written = []
     for layer_id, layer in enumerate(model.parts.layers):
         what = f"{name}, layer {layer_id}"
@@ -58,7 +58,7 @@ def _add_chunk(
     return (add_head(works, model, rows=1, here="gpu", after=last), *written)
 
 
-def staging_bytes(parts: ModelParts, placement: Placement, context: int) -> int:
+def staged_layers_bytes(parts: ModelParts, placement: Placement, context: int) -> int:
     """VRAM that streamed layers take beyond the placement's own and a workspace.
 
     Two buffers for the largest layer in RAM, with a KV cache of `context` tokens, and once more its
@@ -72,7 +72,7 @@ def staging_bytes(parts: ModelParts, placement: Placement, context: int) -> int:
     tokens = parts.kv_tokens(context)
     buffer_bytes = max((layer.bytes_with_kv(tokens) for layer in in_ram), default=0)
     unpacked = (sorted(each.num_bytes for each in layer.matrices)[-2:] for layer in in_ram)
-    return min(NUM_BUFFERS, len(in_ram)) * buffer_bytes + max(map(sum, unpacked), default=0)
+    return min(NUM_STAGED_LAYERS, len(in_ram)) * buffer_bytes + max(map(sum, unpacked), default=0)
 
 
 def chunk_seconds(

@@ -24,7 +24,7 @@ class GatingFusion:
     @classmethod
     def load(cls, weights: WeightLoader, size: int, eps: float) -> Self:
         hidden = weights.matrix("fusion.hidden.weight", size, size)
-        gates = weights.side_by_side("fusion.gate.weight", size, [size, size])
+        gates = weights.split_columns("fusion.gate.weight", size, [size, size])
         return cls(
             hidden=hidden,
             norm=weights.norm("fusion.norm.weight", size, eps),
@@ -36,11 +36,11 @@ class GatingFusion:
     def branches(self, step: ForwardPass, f: Array, e: Array) -> tuple[Array, Array]:
         """h1 and h2, each (M, C), of hidden states f and embeddings e, (M, C) float32."""
         h1 = step.linear(f, self.hidden, "fusion_hidden")
-        closed = step.linear(e, self.embedding, "fusion_embedding", norm=self.norm)
-        return h1, step.blend_gated(closed, closed, None, "fusion_opened")  # SiLU
+        before_silu = step.linear(e, self.embedding, "fusion_embedding", norm=self.norm)
+        return h1, step.blend_gated(before_silu, before_silu, None, "fusion_h2")
 
     def gate(self, step: ForwardPass, h1: Array, h2: Array) -> Array:
-        """[h1; h2] Wz, (M, C): z, before the sigmoid, is how much of h1 passes."""
+        """Logits of the gate z, (M, C): [h1; h2] Wz."""
         gate = step.linear(h1, self.gate_of_hidden, "fusion_gate")
         step.add_linear(gate, h2, self.gate_of_embedding)
         return gate

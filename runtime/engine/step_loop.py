@@ -30,7 +30,7 @@ class StepLoop:
         self._inbox = inbox
         stream = None if streaming is None else streaming.layers
         self._runner = StepRunner(model, cache, devices, stream)
-        self._streaming = None if streaming is None else StreamingChoice(streaming.plan)
+        self._streaming_choice = None if streaming is None else StreamingChoice(streaming.plan)
         self._cache = cache
         self._devices = devices
         self._num_threads = num_threads
@@ -80,15 +80,13 @@ class StepLoop:
             job.slot, job.cached = self._prefixes.take(job.tokens)
         else:
             job.slot = self._cache.open()
-        if self._streaming is not None:
-            job.streaming_rows = self._streaming.least_rows(LARGEST_CHUNK)
         job.started(job.cached)
 
     def _next_step(self) -> ScheduledStep:
         """With a long part of a prompt where it is streamed; else what the pace allows."""
-        if self._streaming and any(job.num_pending > 1 for job in self._running):
+        if self._streaming_choice and any(job.num_pending > 1 for job in self._running):
             step = schedule(self._running, LARGEST_CHUNK)
-            if self._streaming.pays(len(step.batch.tokens)):
+            if self._streaming_choice.pays(len(step.batch.tokens)):
                 return replace(step, streamed=True)
         return schedule(self._running, self._pace.rows)
 
@@ -119,8 +117,8 @@ class StepLoop:
             return
         if not step.streamed:
             self._pace.observe(num_rows, seconds)
-        if self._streaming and num_rows >= PrefillPace.SMALLEST:
-            self._streaming.observe(num_rows, seconds, streamed=step.streamed)
+        if self._streaming_choice and num_rows >= PrefillPace.SMALLEST:
+            self._streaming_choice.observe(num_rows, seconds, streamed=step.streamed)
 
     def _advance(self, step: ScheduledStep, logits: np.ndarray) -> None:
         hidden = None
@@ -133,7 +131,9 @@ class StepLoop:
             own = slice(first, first + (len(logits) if step.tree else count))
             job.hidden = None if hidden is None else hidden[own]
             first = own.stop
-            job.streamed_tokens += count if step.streamed else 0
+            if step.streamed and self._streaming_choice is not None:
+                job.streamed_tokens += count
+                job.streaming_rows = self._streaming_choice.least_rows(LARGEST_CHUNK)
             try:
                 if step.tree:
                     path = job.verify(step.tree, logits)

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from slipstream.cpu_kernels import RmsNorm
+from slipstream.offload.simulator.streaming import NUM_STAGED_LAYERS
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.kv_cache import KVCache, pages_for
 from slipstream.runtime.kv_cache.placement import Placement
 from slipstream.runtime.models.layer_contents import LayerContents
 from slipstream.runtime.models.layer_devices import Devices, LayerDevices
-
-NUM_STAGED = 2  # layers on the device at a time: one is computed, the next one comes
 
 
 class LayerStream:
@@ -45,13 +44,13 @@ class LayerStream:
             for layer_id, layer in self._contents.items()
             for array in ops.staged_arrays(layer.weights, cache.layer(layer_id))
         )
-        most_bytes = max(ops.staged_bytes(layer.weights) for layer in self._contents.values())
+        most_bytes = max(ops.panels_bytes(layer.weights) for layer in self._contents.values())
         staged = [
             ops.StagedLayer(most_bytes, cache.layer(in_host[0]))
-            for _ in range(min(NUM_STAGED, len(in_host)))
+            for _ in range(min(NUM_STAGED_LAYERS, len(in_host)))
         ]
         self._order = in_host
-        self._staged = {each: staged[i % NUM_STAGED] for i, each in enumerate(in_host)}
+        self._staged = {each: staged[i % NUM_STAGED_LAYERS] for i, each in enumerate(in_host)}
         self._here: int | None = None
         self._past_pages = self._new_pages = np.empty(0, np.int64)
         self.devices = LayerDevices(layers=(gpu,) * num_layers, head=devices.of_head)
@@ -62,7 +61,7 @@ class LayerStream:
         self._past_pages, self._new_pages = _pages_of(placement)
         self._here = None
         self.link_bytes = 0
-        for layer_id in self._order[:NUM_STAGED]:
+        for layer_id in self._order[:NUM_STAGED_LAYERS]:
             self._staged[layer_id].clear()
             self._fetch(layer_id)
 
@@ -100,7 +99,7 @@ class LayerStream:
         """Its pages go to the host, and the layer that has its room next comes."""
         pages = self._cache.layer(layer_id)
         self.link_bytes += self._staged[layer_id].leave(pages, self._new_pages)
-        following = self._order.index(layer_id) + NUM_STAGED
+        following = self._order.index(layer_id) + NUM_STAGED_LAYERS
         if following < len(self._order):
             self._fetch(self._order[following])
 

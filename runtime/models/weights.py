@@ -93,7 +93,7 @@ class WeightLoader:
         self._contents_of(parts[0][0]).weights.append(weight)
         return weight
 
-    def side_by_side(self, name: str, rows: int, widths: Sequence[int]) -> list[Any]:
+    def split_columns(self, name: str, rows: int, widths: Sequence[int]) -> list[Any]:
         """The columns of a matrix (rows, sum of widths) as packed weights (rows, width), in order.
 
         Their inputs then need not be put side by side. Each width is a multiple of the columns of
@@ -102,10 +102,12 @@ class WeightLoader:
         tensor = self._take(name, (rows, sum(widths)))
         ends = np.cumsum([tensor.quant_type.row_bytes(width) for width in widths])
         parts = np.split(tensor.data, ends[:-1], axis=1)
-        return [
+        weights = [
             self._packed(name, replace(tensor, data=np.ascontiguousarray(part)), width)
             for part, width in zip(parts, widths, strict=True)
         ]
+        self._contents_of(name).weights.extend(weights)
+        return weights
 
     def embedding(self, name: str, rows: int, columns: int) -> Embedding:
         """A token embedding; its rows stay in the file."""

@@ -9,9 +9,9 @@ from slipstream.runtime.backends import Backend
 from slipstream.runtime.models import Array, Model, StepRunner, empty_cache
 from slipstream.runtime.speculation.step_costs import StepCosts
 from slipstream.runtime.step_batch import StepBatch
+from slipstream.runtime.warm_up_rows import WARM_UP_ROWS
 
 DRAFT_KV = "float16"  # how keys and values are stored
-_WARM_UP_ROWS = (128, 40, 12, 6, 3, 1)  # kernels differ by these numbers of rows
 MOST_TIMED_ROWS = 32  # of a feeding whose time is kept; more are a prompt's
 
 
@@ -69,10 +69,11 @@ class TimedSequence:
 
         hidden_size : C, where hidden states go in beside the tokens
         """
-        for count in (min(rows, self._cache.free_tokens) for rows in _WARM_UP_ROWS):
+        for count in (min(rows, self._cache.free_tokens) for rows in WARM_UP_ROWS):
             hidden = None if hidden_size is None else np.zeros((count, hidden_size), np.float32)
             self.likeliest(self.feed([0] * count, hidden), 1)
             self.truncate(0)
+        self.costs = StepCosts(MOST_TIMED_ROWS)  # compiling says nothing of them
 
     def hidden(self) -> np.ndarray:
         """Hidden state (C,) float32 after the last row, a new array."""

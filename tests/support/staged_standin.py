@@ -36,7 +36,7 @@ class StandinStagedLayer:
 
     def fetch(self, weights: Sequence[Any], pages: KVPages, page_ids: np.ndarray) -> int:
         assert self._left, "the layer before is still here"
-        assert staged_bytes(weights) <= self._room
+        assert panels_bytes(weights) <= self._room
         self._coming = list(weights)
         for each in fields(pages):
             array = getattr(self.pages, each.name)
@@ -67,7 +67,7 @@ class StandinPageLock:
         self.arrays = list(arrays)
 
 
-def staged_bytes(weights: Sequence[Any]) -> int:
+def panels_bytes(weights: Sequence[Any]) -> int:
     return sum(weight.num_bytes for weight in weights)
 
 

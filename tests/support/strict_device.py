@@ -15,8 +15,8 @@ from slipstream.runtime.backends import Backend
 from support.staged_standin import (
     StandinPageLock,
     StandinStagedLayer,
+    panels_bytes,
     staged_arrays,
-    staged_bytes,
 )
 
 OPS = ("attention", "blend_gated", "matmul", "rms_norm", "rotate_and_store", "top_k")
@@ -97,7 +97,7 @@ def strict_backend(name: str, ops: ModuleType, *, on_device: bool) -> Backend:
             "StagedLayer", (StandinStagedLayer,), {"device_pages": DevicePages}
         )
         module.PageLock = StandinPageLock
-        module.staged_bytes, module.staged_arrays = staged_bytes, staged_arrays
+        module.panels_bytes, module.staged_arrays = panels_bytes, staged_arrays
     return Backend(name=name, device=name, ops=module, reason="a stand-in")
 
 

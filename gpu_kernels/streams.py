@@ -1,4 +1,4 @@
-"""Work that the device does beside the ops: copies on streams of their own.
+"""CUDA streams and events for copies beside the ops.
 
 Where the host's memory stands for the device's, all is done as it is called.
 """
@@ -10,24 +10,25 @@ import torch
 from slipstream.gpu_kernels.device import compute_device
 
 
-class Lane:
-    """A queue of the device's work; what is called within `queued` goes there."""
+class CopyStream:
+    """A queue of the device's work beside that of the ops."""
 
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream() if compute_device().type == "cuda" else None
 
-    def queued(self) -> AbstractContextManager[object]:
+    def current(self) -> AbstractContextManager[object]:
+        """What is called within goes to this queue."""
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
 
-class Mark:
-    """A moment in a queue, that others can wait for; one that was never set is over."""
+class Event:
+    """A moment in a queue, that others can wait for; one that was never recorded is over."""
 
     def __init__(self) -> None:
         self._event = torch.cuda.Event() if compute_device().type == "cuda" else None
 
-    def set(self) -> None:
-        """It is when all is done that the queue of the caller has been given so far."""
+    def record(self) -> None:
+        """It is when all is done that the caller's queue has been given so far."""
         if self._event is not None:
             self._event.record()
 
