@@ -69,6 +69,11 @@ class PanelFormat:
         return 2 if self.has_minimum and self.sub_scale != "u4" else 1
 
     @property
+    def minimums_at(self) -> int:
+        """Byte offset of the minimums in a unit that has them."""
+        return 2 * PANEL_ROWS
+
+    @property
     def sub_scales_at(self) -> int:
         """Byte offset of the sub-scales in a unit."""
         return 2 * PANEL_ROWS * (2 if self.has_minimum else 1)
@@ -80,6 +85,10 @@ class PanelFormat:
     @property
     def planes_at(self) -> int:
         return self.sub_scales_at + PANEL_ROWS * self.num_sub_blocks * self.num_sub_rows
+
+    def plane_at(self, place: int) -> int:
+        """Byte offset of a plane in a unit's first block."""
+        return self.planes_at + 64 * sum(self.planes[:place])
 
     @property
     def block_bytes(self) -> int:

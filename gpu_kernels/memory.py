@@ -33,7 +33,7 @@ def limit_bytes(num_bytes: int) -> None:
 
 
 def release_memory() -> None:
-    """Give the system back what no tensor has, and lift the limit."""
+    """Give the system back what no tensor has, and lift the limit: for the whole process."""
     if compute_device().type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(1.0)

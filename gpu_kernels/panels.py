@@ -60,7 +60,7 @@ def _planes(panels: torch.Tensor, form: PanelFormat, columns: int) -> Planes:
         low=_plane(panels, form, columns, 0),
         high=_plane(panels, form, columns, 1) if two_planes else None,
         scale=numbers(0, 1, scale_type),
-        minimum=numbers(2 * PANEL_ROWS, 1, scale_type) if form.has_minimum else None,
+        minimum=numbers(form.minimums_at, 1, scale_type) if form.has_minimum else None,
         sub_scales=sub_scales,
         sub_minimums=sub_minimums,
     )
@@ -78,7 +78,7 @@ def _plane(panels: torch.Tensor, form: PanelFormat, columns: int, plane: int) ->
         num_blocks,
         panels.shape[1] // 4,
         form.unit_bytes // 4,
-        (form.planes_at + 64 * sum(form.planes[:plane])) // 4,
+        form.plane_at(plane) // 4,
         form.block_bytes // 4,
         UNIT_BLOCKS=form.blocks,
         WIDTH=width,

@@ -3,18 +3,21 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from slipstream.cpu_kernels import KVPages as HostPages
-from slipstream.cpu_kernels.compiled.weight import Weight as HostWeight
-from slipstream.cpu_kernels.compiled.weight import WeightPart
 from slipstream.gpu_kernels.device import compute_device
 from slipstream.gpu_kernels.kv_pages import KVPages
 from slipstream.gpu_kernels.panels import part_of_panels
 from slipstream.gpu_kernels.streams import CopyStream, Event
 from slipstream.gpu_kernels.weight import Weight
+
+if TYPE_CHECKING:
+    from slipstream.cpu_kernels.compiled.weight import Weight as HostWeight
+    from slipstream.cpu_kernels.compiled.weight import WeightPart
 
 _ALIGNMENT = 256  # bytes
 
@@ -45,7 +48,7 @@ class StagedLayer:
         """Have no copy begin before the ops that were called so far are done."""
         self._left.record()
 
-    def fetch(self, weights: Sequence[HostWeight], pages: HostPages, page_ids: np.ndarray) -> int:
+    def fetch(self, weights: Sequence["HostWeight"], pages: HostPages, page_ids: np.ndarray) -> int:
         """Begin to bring a layer's weights, and these of its pages, once the one here has left.
 
         page_ids : ascending
@@ -72,7 +75,7 @@ class StagedLayer:
         """Have the ops that are called from now on find what was fetched last."""
         self._arrived.wait()
 
-    def weight(self, weight: HostWeight) -> Weight:
+    def weight(self, weight: "HostWeight") -> Weight:
         """A weight of the layer that is here, as ops take it."""
         return Weight(
             parts=tuple(
@@ -103,12 +106,12 @@ class StagedLayer:
         self._left.synchronize()
 
 
-def panels_bytes(weights: Sequence[HostWeight]) -> int:
+def panels_bytes(weights: Sequence["HostWeight"]) -> int:
     """Bytes of the device's memory that a layer's weights take as they come."""
     return sum(_aligned(part.panels.nbytes) for part in _parts_of(weights))
 
 
-def staged_arrays(weights: Sequence[HostWeight], pages: HostPages) -> Iterator[np.ndarray]:
+def staged_arrays(weights: Sequence["HostWeight"], pages: HostPages) -> Iterator[np.ndarray]:
     """The arrays of the host that copies of a layer read and write."""
     for part in _parts_of(weights):
         yield part.panels
@@ -130,7 +133,7 @@ def _to_host() -> CopyStream:
     return CopyStream()
 
 
-def _parts_of(weights: Sequence[HostWeight]) -> Iterator[WeightPart]:
+def _parts_of(weights: Sequence["HostWeight"]) -> Iterator["WeightPart"]:
     for weight in weights:
         yield from weight.parts
 

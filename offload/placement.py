@@ -53,9 +53,14 @@ class Placement:
         return sum(self.layers_on_gpu)
 
     @property
+    def has_target_part(self) -> bool:
+        """Whether layers or the head of the target are on the GPU."""
+        return self.num_gpu_layers > 0 or self.head_on_gpu
+
+    @property
     def uses_gpu(self) -> bool:
         """Whether anything is on the GPU."""
-        return self.num_gpu_layers > 0 or self.head_on_gpu or self.draft_device == "gpu"
+        return self.has_target_part or self.draft_device == "gpu"
 
     @property
     def draft_goes_on(self) -> bool:

@@ -36,7 +36,7 @@ class StepLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamingPlan:
-    """Steps with many rows of a prompt are computed by the GPU alone, with streamed weights.
+    """In steps with many rows of a prompt the GPU computes all layers, those in RAM streamed.
 
     least_rows : of a step, from which on that is predicted to pay
     vram_bytes : beyond what the placement takes
@@ -94,6 +94,6 @@ def plan_streaming(
 def _streaming_bytes(parts: ModelParts, placement: Placement, context: int) -> int:
     """VRAM that streamed layers take beyond what a placement has."""
     num_bytes = staged_layers_bytes(parts, placement, context)
-    if not (placement.num_gpu_layers or placement.head_on_gpu):
+    if not placement.has_target_part:
         num_bytes += parts.gpu_workspace_bytes(context)
     return num_bytes if placement.uses_gpu else num_bytes + VRAM_MARGIN_BYTES

@@ -65,7 +65,7 @@ def vram_workspace_bytes(
 ) -> int:
     """Bytes of VRAM that the largest steps of the model and its draft take beside the rest."""
     num_bytes, placement = 0, made.placement
-    if placement.num_gpu_layers or placement.head_on_gpu or made.streaming is not None:
+    if placement.has_target_part or made.streaming is not None:
         num_bytes += parts.gpu_workspace_bytes(context)
     if draft is not None and placement.draft_device == "gpu":
         num_bytes += draft.gpu_workspace_bytes(context)

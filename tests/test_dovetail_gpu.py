@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +11,7 @@ import pytest
 from slipstream.cpu_kernels import QuantType, compiled
 from slipstream.offload.device_costs import NominalDeviceCosts
 from slipstream.offload.placement import VRAM_MARGIN_BYTES, Device, Placement
-from slipstream.offload.placement_plan import PlacementPlan
-from slipstream.runtime import planning, preset_planning
+from slipstream.runtime import preset_planning
 from slipstream.runtime.backends import Backend, load_backend
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.dovetail import DraftFile
@@ -27,7 +25,7 @@ from slipstream.runtime.speculation.timed_sequence import TimedSequence
 from support.fixed_costs import draft_always
 from support.interpreted_models import gpu_backend
 from support.op_tolerances import spread_error
-from support.standin_gpu import MB, StandinGpu, room, use
+from support.standin_gpu import MB, StandinGpu, planned_so, room, use
 from support.strict_device import strict_backend
 from support.tiny_draft import chain, write_tiny_draft
 from support.tiny_gguf import tiny_shape, write_tiny_model
@@ -105,30 +103,11 @@ def test_hidden_states_of_a_target_on_the_gpu_are_counted(
 ) -> None:
     """A prompt's go up to the head, and as it consumed them down to the draft."""
     use(StandinGpu(room(1000 * MB)), monkeypatch)
-    with_placement(monkeypatch, (), True, "cpu")
+    planned_so(monkeypatch, NUM_LAYERS, (), True, "cpu")
     with LLM(target, draft=str(draft), speculate="dovetail", context=CONTEXT) as llm:
         made = llm.generate(PROMPT, temperature=0, max_tokens=1)
     states = 4 * len(PROMPT) * 256
     assert 2 * states < made.stats["link_bytes"] < 3 * states
-
-
-def with_placement(
-    monkeypatch: pytest.MonkeyPatch, layers: tuple[int, ...], head: bool, device: Device
-) -> Placement:
-    """Plans have it in place of what the planner finds."""
-    place = planning.place
-    placement = Placement(
-        layers_on_gpu=tuple(each in layers for each in range(NUM_LAYERS)),
-        head_on_gpu=head,
-        draft_device=device,
-    )
-
-    def placed(*given: Any, streams: bool) -> PlacementPlan:
-        made = place(*given, streams=False)
-        return replace(made, chosen=replace(made.chosen, placement=placement))
-
-    monkeypatch.setattr(planning, "place", placed)
-    return placement
 
 
 PLACES = [
@@ -150,7 +129,7 @@ def test_answers_are_the_same_wherever_it_is(
     use(StandinGpu(room(1000 * MB)), monkeypatch)
     with LLM(target, vram_bytes=0, context=CONTEXT) as plain:
         want = plain.generate(PROMPT, **GREEDY)
-    with_placement(monkeypatch, layers, head, device)
+    planned_so(monkeypatch, NUM_LAYERS, layers, head, device)
     with LLM(target, draft=str(draft), speculate="dovetail", context=CONTEXT) as llm:
         draft_always(llm)
         made = llm.generate(PROMPT, **GREEDY)
@@ -165,7 +144,7 @@ def test_its_bytes_are_planned(target: Path, draft: Path, monkeypatch: pytest.Mo
     """Alone on the GPU: after loading the weights and the cache, after answers no more than all."""
     gpu = StandinGpu(room(1000 * MB))
     use(gpu, monkeypatch)
-    with_placement(monkeypatch, (), False, "gpu")
+    planned_so(monkeypatch, NUM_LAYERS, (), False, "gpu")
     monkeypatch.setattr(TimedSequence, "warm_up", lambda *_: None)  # which takes the buffers
     with ModelFile.open(target) as file:
         parts = dovetail_parts(DraftFile.open(draft), file, load_backend("numba"))

@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,12 @@ import pytest
 
 from slipstream.apps.cli.timing_lines import timing_lines
 from slipstream.cpu_kernels import QuantType
-from slipstream.offload.placement import VRAM_MARGIN_BYTES, Device, Placement
-from slipstream.offload.placement_plan import PlacementPlan
-from slipstream.runtime import planning
+from slipstream.offload.placement import VRAM_MARGIN_BYTES, Device
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.models import StepRunner
 from support.fixed_costs import draft_always
-from support.standin_gpu import MB, DeviceMemoryError, StandinGpu, room, use
+from support.standin_gpu import MB, DeviceMemoryError, StandinGpu, planned_so, room, use
 from support.tiny_gguf import ARCHITECTURES, tiny_shape, write_tiny_model
 
 DEVICES: tuple[Device, ...] = ("cpu", "gpu")
@@ -130,21 +127,10 @@ def test_answers_with_a_draft_wherever_it_is(
     use(StandinGpu(room(1000 * MB)), monkeypatch)
     with LLM(path, vram_bytes=0, context=256) as llm:
         want = llm.generate(PROMPT, **GREEDY)
-    place = planning.place
     for on_gpu, head, device in product(((), (0,), (1, 2, 5), range(6)), (False, True), DEVICES):
-        placement = Placement(
-            layers_on_gpu=tuple(each in on_gpu for each in range(6)),
-            head_on_gpu=head,
-            draft_device=device,
-        )
+        placement = planned_so(monkeypatch, 6, on_gpu, head, device)
         if not placement.uses_gpu:
             continue
-
-        def placed(*given: Any, placement: Placement = placement, streams: bool) -> PlacementPlan:
-            made = place(*given, streams=False)
-            return replace(made, chosen=replace(made.chosen, placement=placement))
-
-        monkeypatch.setattr(planning, "place", placed)
         with LLM(path, draft=draft, context=256) as llm:
             draft_always(llm)
             made = llm.generate(PROMPT, **GREEDY)

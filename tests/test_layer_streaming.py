@@ -103,6 +103,22 @@ def test_a_streamed_prompt_has_the_bits_of_one_read_in_place(path: Path, kv: str
             np.testing.assert_array_equal(got, wanted)
 
 
+def test_all_that_is_copied_is_locked_in_memory(path: Path) -> None:
+    host = strict_backend("host", compiled, on_device=False)
+    device = strict_backend("device", compiled, on_device=True)
+    num_layers = Reader(path, host, "float16").cache.num_layers
+    devices = LayerDevices(layers=(device, *[host] * (num_layers - 1)), head=host)
+    reader = Reader(path, devices, "int8", device)
+    assert reader.stream is not None
+    num_bytes = sum(array.nbytes for array in reader.stream._lock.arrays)
+    pages_bytes = 0
+    for layer_id in range(1, num_layers):
+        pages = reader.cache.layer(layer_id)
+        pages_bytes += sum(getattr(pages, each.name).nbytes for each in fields(pages))
+    weights_bytes = sum(reader.layer_bytes[layer_id] for layer_id in range(1, num_layers))
+    assert num_bytes == weights_bytes + pages_bytes
+
+
 def test_weights_cross_the_link_once_a_step(path: Path) -> None:
     """And of the pages those that have tokens, and back those that have new ones."""
     host = strict_backend("host", compiled, on_device=False)

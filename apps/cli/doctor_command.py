@@ -17,7 +17,8 @@ from slipstream.offload.units import format_bytes
     "--profile",
     "measure",
     is_flag=True,
-    help="Measure what products, attention and copies take here, show it and keep it.",
+    help="Measure what products, attention and copies take here, show it and keep it. With a GPU "
+    "also choose how its kernels are launched: some minutes.",
 )
 @json_option
 def doctor_command(measure: bool, as_json: bool) -> None:

@@ -44,9 +44,9 @@ def measured_profile(
 
     What is kept in `file`, by default `default_file()`, is not measured again unless `again` says
     so: the old figures may come from a moment at which other programs computed too. Then launch
-    shapes for the GPU's kernels are chosen first, too. All of it takes some 15 s on the CPU, during
-    which this process should compute nothing else. A damaged file or one that can't be written
-    costs a measurement each time and is never an error.
+    shapes for the GPU's kernels are chosen first, which takes minutes; the rest some 15 s on the
+    CPU. This process should compute nothing else meanwhile. A damaged file or one that can't be
+    written costs a measurement each time and is never an error.
     """
     file, key = file or default_file(), hardware_key(machine, threads)
     profiles = load_profiles(file)

@@ -23,7 +23,7 @@ _UNPACKING_ROWS = 2
 
 
 def add_streamed_prefill(works: WorkList, model: PlacedParts, prompt: Prompt) -> tuple[int, ...]:
-    """Adds the steps in which the GPU alone reads a prompt; the works that end the last.
+    """Adds the steps that read a prompt with all layers on the GPU; the works that end the last.
 
     Keys and values of a layer in RAM go back there. Logits of each chunk's last row are wanted.
     Raises ValueError for a machine without a GPU.

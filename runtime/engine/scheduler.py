@@ -34,7 +34,7 @@ class ScheduledStep:
     """A step, and for each job in it how many of its tokens and which wanted rows belong to it.
 
     tree     : the draft of the one job, in a step that verifies one
-    streamed : whether the GPU computes all of it, from copies of the layers in RAM
+    streamed : whether the GPU computes all layers, those in RAM from copies
     """
 
     batch: StepBatch

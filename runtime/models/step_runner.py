@@ -48,7 +48,7 @@ class StepRunner:
     ) -> None:
         """devices : those that the model was loaded to, and the cache's pages are on
 
-        stream : for steps that the GPU computes alone, if there may be some
+        stream : for steps whose layers the GPU computes all, if there may be some
         """
         self._model = model
         self._cache = cache
@@ -70,7 +70,7 @@ class StepRunner:
         """Logits (W, V) of the batch's wanted rows, where the head is, valid until the next step.
 
         Its keys and values are placed in the cache and not yet committed.
-        streamed : by the GPU, to which the layers in the host's memory are copied
+        streamed : all layers by the GPU, to which those in the host's memory are copied
         Raises CacheFullError, with nothing changed, when they do not fit.
         """
         placement = self._cache.place(batch)

@@ -74,7 +74,8 @@ def panels_bytes(weights: Sequence[Any]) -> int:
 def staged_arrays(weights: Sequence[Any], pages: KVPages) -> Iterator[np.ndarray]:
     for weight in weights:
         yield from (part.panels for part in weight.parts)
-    yield pages.keys
+    arrays = (getattr(pages, each.name) for each in fields(pages))
+    yield from (array for array in arrays if array is not None)
 
 
 def _copy(source: KVPages, target: KVPages, page_ids: np.ndarray) -> int:

@@ -1,14 +1,16 @@
 """A GPU for tests: the strict device, with memory that can run out and costs that make it pay."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from slipstream.cpu_kernels import compiled
 from slipstream.offload.device_costs import MachineCosts, NominalDeviceCosts, NominalLinkCosts
-from slipstream.offload.placement import VRAM_MARGIN_BYTES
-from slipstream.runtime import planning
+from slipstream.offload.placement import VRAM_MARGIN_BYTES, Device, Placement
+from slipstream.offload.placement_plan import PlacementPlan
+from slipstream.runtime import placing, planning
 from slipstream.runtime.gpu import Gpu
 from slipstream.runtime.options import Options
 from support.strict_device import strict_backend
@@ -121,3 +123,26 @@ def use(gpu: StandinGpu, patch: pytest.MonkeyPatch) -> None:
 def room(num_bytes: int) -> int:
     """VRAM that leaves so much beside the margin."""
     return VRAM_MARGIN_BYTES + num_bytes
+
+
+def planned_so(
+    patch: pytest.MonkeyPatch,
+    num_layers: int,
+    layers: Collection[int],
+    head_on_gpu: bool,
+    draft_device: Device,
+) -> Placement:
+    """Plans have this placement, in place of what the planner finds, while the patch lasts."""
+    place = placing.place
+    placement = Placement(
+        layers_on_gpu=tuple(each in layers for each in range(num_layers)),
+        head_on_gpu=head_on_gpu,
+        draft_device=draft_device,
+    )
+
+    def placed(*given: Any, streams: bool) -> PlacementPlan:
+        made = place(*given, streams=False)
+        return replace(made, chosen=replace(made.chosen, placement=placement))
+
+    patch.setattr(planning, "place", placed)
+    return placement

@@ -84,7 +84,7 @@ def _place_unit(e: Emitter, form: PanelFormat, unit: Unit, at: ir.Value) -> None
             e.store(narrow, e.address(at, first + i * stride))
 
     numbers = [unit.scale] if unit.minimum is None else [unit.scale, unit.minimum]
-    place(numbers, I16, 0, 2 * PANEL_ROWS)
+    place(numbers, I16, 0, form.minimums_at)
     place(unit.scales, I8, form.sub_scales_at, PANEL_ROWS)
     place(unit.minimums, I8, form.sub_minimums_at, PANEL_ROWS)
     for block in range(form.blocks):
