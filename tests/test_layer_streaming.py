@@ -103,13 +103,19 @@ def test_a_streamed_prompt_has_the_bits_of_one_read_in_place(path: Path, kv: str
             np.testing.assert_array_equal(got, wanted)
 
 
-def test_all_that_is_copied_is_locked_in_memory(path: Path) -> None:
+def with_first_layer_there(path: Path, kv: str) -> Reader:
+    """On the device, that is; the others are in the host's memory."""
     host = strict_backend("host", compiled, on_device=False)
     device = strict_backend("device", compiled, on_device=True)
-    num_layers = Reader(path, host, "float16").cache.num_layers
+    num_layers = Reader(path, host, kv).cache.num_layers
     devices = LayerDevices(layers=(device, *[host] * (num_layers - 1)), head=host)
-    reader = Reader(path, devices, "int8", device)
+    return Reader(path, devices, kv, device)
+
+
+def test_all_that_is_copied_is_locked_in_memory(path: Path) -> None:
+    reader = with_first_layer_there(path, "int8")
     assert reader.stream is not None
+    num_layers = reader.cache.num_layers
     num_bytes = sum(array.nbytes for array in reader.stream._lock.arrays)
     pages_bytes = 0
     for layer_id in range(1, num_layers):
@@ -121,12 +127,9 @@ def test_all_that_is_copied_is_locked_in_memory(path: Path) -> None:
 
 def test_weights_cross_the_link_once_a_step(path: Path) -> None:
     """And of the pages those that have tokens, and back those that have new ones."""
-    host = strict_backend("host", compiled, on_device=False)
-    device = strict_backend("device", compiled, on_device=True)
-    num_layers = Reader(path, host, "float16").cache.num_layers
-    devices = LayerDevices(layers=(device, *[host] * (num_layers - 1)), head=host)
-    reader = Reader(path, devices, "float16", device)
+    reader = with_first_layer_there(path, "float16")
     assert reader.stream is not None
+    num_layers = reader.cache.num_layers
     slot = reader.cache.open()
     pages = reader.cache.layer(1)
     page_bytes = sum(getattr(pages, each.name)[0].nbytes for each in fields(pages)[:2])
