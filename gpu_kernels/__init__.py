@@ -17,7 +17,7 @@ from slipstream.gpu_kernels.memory import (
     free_bytes,
     limit_bytes,
     peak_bytes,
-    release_memory,
+    release_bytes,
 )
 from slipstream.gpu_kernels.mirror import Mirror
 from slipstream.gpu_kernels.page_lock import PageLock
@@ -58,7 +58,7 @@ __all__ = [
     "panels_bytes",
     "peak_bytes",
     "prepare",
-    "release_memory",
+    "release_bytes",
     "rms_norm",
     "rotate_and_store",
     "set_num_threads",

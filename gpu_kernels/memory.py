@@ -9,6 +9,8 @@ from slipstream.gpu_kernels.device import compute_device
 # Raised by every op, and where a tensor is brought to the device, when there is no memory left.
 DeviceMemoryError = torch.OutOfMemoryError
 
+_BUDGETS: list[int] = []  # of the models that are loaded
+
 
 def free_bytes() -> int:
     """Bytes that this process could have of the device's memory, those it keeps for later too."""
@@ -20,23 +22,33 @@ def free_bytes() -> int:
 
 
 def limit_bytes(num_bytes: int) -> None:
-    """Have allocations fail with DeviceMemoryError that would take more than this beside what is.
+    """Have allocations fail with DeviceMemoryError that would take more than this beside others'.
 
-    `peak_bytes` counts from now on.
+    Others' are the budgets given before, or what is allocated where that is more. `peak_bytes`
+    counts from now on.
     """
-    if compute_device().type != "cuda":
-        return
-    _, total = torch.cuda.mem_get_info(compute_device())
-    allowed = torch.cuda.memory_allocated() + num_bytes
-    torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total))
-    torch.cuda.reset_peak_memory_stats()
-
-
-def release_memory() -> None:
-    """Give the system back what no tensor has, and lift the limit: for the whole process."""
     if compute_device().type == "cuda":
+        _BUDGETS.append(num_bytes)
+        _allow(max(sum(_BUDGETS), torch.cuda.memory_allocated() + num_bytes))
+        torch.cuda.reset_peak_memory_stats()
+
+
+def release_bytes(num_bytes: int) -> None:
+    """End a budget of `limit_bytes`, and give the system back what no tensor has.
+
+    Without any budget left there is no limit.
+    """
+    if compute_device().type == "cuda":
+        _BUDGETS.remove(num_bytes)
         torch.cuda.empty_cache()
-        torch.cuda.set_per_process_memory_fraction(1.0)
+        _allow(max(sum(_BUDGETS), torch.cuda.memory_allocated()) if _BUDGETS else None)
+
+
+def _allow(num_bytes: int | None) -> None:
+    """So many bytes of all tensors; None is all that there are."""
+    _, total = torch.cuda.mem_get_info(compute_device())
+    share = 1.0 if num_bytes is None else min(1.0, num_bytes / total)
+    torch.cuda.set_per_process_memory_fraction(share)
 
 
 def peak_bytes() -> int:

@@ -34,7 +34,8 @@ class PageLock:
             address = buffer.ctypes.data
             if _lock(address, buffer.nbytes):
                 self._buffers.append(buffer)
-                weakref.finalize(self, _unlock, address)
+                unlock = weakref.finalize(self, _unlock, address)
+                unlock.atexit = False  # a copy may be under way, and the system unlocks it
             else:
                 refused += buffer.nbytes
         if refused:

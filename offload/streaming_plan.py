@@ -14,7 +14,7 @@ from slipstream.offload.simulator.streaming import (
 from slipstream.offload.step_times import PREFILL_TOKENS
 from slipstream.offload.units import format_bytes
 
-_FITTED_ROWS = 64  # with the most, the rows whose seconds a line is drawn through
+_FITTED_ROWS = 64  # or less where less pays: with 512, those whose seconds a line goes through
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +72,16 @@ def plan_streaming(
     if machine.gpu is None:
         return None
     least_rows = streaming_crossover_rows(parts, machine, placement)
-    if least_rows is None:
+    if least_rows is None or least_rows > context:
         return None
+    few_rows = min(_FITTED_ROWS, least_rows)
 
     def line(*, streamed: bool) -> StepLine:
         few_s, most_s = (
             chunk_seconds(parts, machine, placement, rows, streamed=streamed)
-            for rows in (_FITTED_ROWS, PREFILL_TOKENS)
+            for rows in (few_rows, PREFILL_TOKENS)
         )
-        return StepLine.through(_FITTED_ROWS, few_s, PREFILL_TOKENS, most_s)
+        return StepLine.through(few_rows, few_s, PREFILL_TOKENS, most_s)
 
     return StreamingPlan(
         least_rows=least_rows,

@@ -37,7 +37,10 @@ def _with_streaming(
 ) -> PlacementPlan | None:
     """The plan with streaming, where there is room for it and the usual request gains by it."""
     streaming = plan_streaming(parts, machine, made.placement, options.context)
-    if streaming is None or streaming.saved_s(options.prompt_tokens) <= 0:
+    if streaming is None:
+        return None
+    saved_s = streaming.saved_s(min(options.prompt_tokens, options.context))
+    if saved_s <= 0:
         return None
     chosen = made.chosen
     vram_bytes = chosen.vram_bytes + streaming.vram_bytes
@@ -49,7 +52,7 @@ def _with_streaming(
             chosen,
             vram_bytes=vram_bytes,
             prefill_s=chosen.prefill_s - streaming.saved_s(PREFILL_TOKENS),
-            workload_s=chosen.workload_s - streaming.saved_s(options.prompt_tokens),
+            workload_s=chosen.workload_s - saved_s,
         ),
         streaming=streaming,
         why=made.why if made.placement.uses_gpu else (),  # which say why the GPU stays empty

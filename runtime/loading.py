@@ -1,5 +1,6 @@
 """From a model's name to everything that runs it: file, plan, weights, cache, engine."""
 
+import gc
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ from slipstream.runtime.preset_planning import PresetPlan, plan_on
 from slipstream.runtime.speculation import Speculation
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
 from slipstream.runtime.vram_shortage import (
+    VramBudget,
     VramShortageError,
     check_workspace,
     device_errors,
@@ -54,14 +56,14 @@ class Loaded:
     speculation: Speculation
     load_s: float
     backends: frozenset[Backend]  # that compute the model or its draft
+    vram_budget: VramBudget | None
 
     def close(self) -> None:
         """Stop running generations, and let go of the model and of the GPU's memory."""
         self.engine.close()
         self.speculation.close()
-        for backend in self.backends:
-            if not backend.ops.IN_HOST_MEMORY:
-                backend.ops.release_memory()
+        if self.vram_budget is not None:
+            self.vram_budget.release()
 
     def vram_bytes(self) -> int:
         """The most of a GPU's memory that tensors of this process have taken so far."""
@@ -153,7 +155,7 @@ def _load(
                 return _load_planned(request, planned, start, progress)
             except device_errors(planned) as error:
                 shortage = str(error)
-            # What was loaded goes with the error, and is free again.
+            gc.collect()  # what was loaded, which the error's frames and it keep alive together
             planned = smaller_plan(request, planned, shortage)
 
 
@@ -161,7 +163,7 @@ def _load_planned(
     request: ModelRequest, planned: Planned, start: float, progress: Progress | None
 ) -> Loaded:
     file, config, plan, devices = request.file, request.config, planned.plan, planned.devices
-    limit_vram(planned)
+    vram_budget = limit_vram(planned)
     contents: dict[int | None, LayerContents] = {}
     with devices.computing(plan.threads), ThreadPoolExecutor(1) as beside:
         for backend in dict.fromkeys((request.backend, *planned.backends)):
@@ -181,8 +183,10 @@ def _load_planned(
     streaming = _streaming(planned, contents, cache)
     check_workspace(planned)
     engine = Engine(weights, cache, devices, threads=plan.threads, streaming=streaming)
-    if streaming or not all(each.ops.IN_HOST_MEMORY for each in devices.backends):
-        _warm_up(engine, plan.context, progress)
+    if streaming is not None:
+        _warm_up(engine, WarmUp(plan.context, streamed=True), progress)
+    if not all(each.ops.IN_HOST_MEMORY for each in devices.backends):
+        _warm_up(engine, WarmUp(plan.context, streamed=False), progress)
     return Loaded(
         path=file.path,
         config=config,
@@ -200,6 +204,7 @@ def _load_planned(
         ),
         load_s=time.perf_counter() - start,
         backends=planned.backends,
+        vram_budget=vram_budget,
     )
 
 
@@ -214,11 +219,10 @@ def _streaming(
     return Streaming(plan=made.streaming, layers=layers)
 
 
-def _warm_up(engine: Engine, context: int, progress: Progress | None) -> None:
+def _warm_up(engine: Engine, job: WarmUp, progress: Progress | None) -> None:
     """Have the GPU compile its kernels. Raises VramShortageError when its memory runs out."""
     if progress is not None:
         progress("compiling kernels for this GPU (once)", 0, 1)
-    job = WarmUp(context)
     engine.submit(job)
     try:
         job.result()

@@ -8,6 +8,7 @@ from slipstream.offload.placement_options import PlacementOptions
 from slipstream.offload.placement_plan import PlacementPlan
 from slipstream.offload.placement_planner import plan_placement
 from slipstream.offload.plan import Footprint
+from slipstream.offload.simulator.streaming import unpacked_bytes
 from slipstream.offload.streaming_planner import plan_with_streaming
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.gpu import Gpu
@@ -67,6 +68,8 @@ def vram_workspace_bytes(
     num_bytes, placement = 0, made.placement
     if placement.has_target_part or made.streaming is not None:
         num_bytes += parts.gpu_workspace_bytes(context)
+    if made.streaming is not None:
+        num_bytes += unpacked_bytes(parts, placement)
     if draft is not None and placement.draft_device == "gpu":
         num_bytes += draft.gpu_workspace_bytes(context)
     return num_bytes

@@ -1,6 +1,8 @@
 """What is done when a GPU has less memory than its share of a plan takes."""
 
 import logging
+import weakref
+from types import ModuleType
 
 from slipstream.offload.placement import VRAM_MARGIN_BYTES
 from slipstream.offload.units import format_bytes
@@ -24,11 +26,25 @@ def device_errors(planned: Planned) -> tuple[type[Exception], ...]:
     return (VramShortageError, planned.gpu.backend.ops.DeviceMemoryError)
 
 
-def limit_vram(planned: Planned) -> None:
-    """Keep the GPU's allocations to what was planned."""
+class VramBudget:
+    """Keeps a GPU's allocations to what was planned, until it is released or goes."""
+
+    def __init__(self, ops: ModuleType, num_bytes: int) -> None:
+        ops.limit_bytes(num_bytes)
+        self._release = weakref.finalize(self, ops.release_bytes, num_bytes)
+        self._release.atexit = False  # the memory goes with the process
+
+    def release(self) -> None:
+        """Safe to call twice."""
+        self._release()
+
+
+def limit_vram(planned: Planned) -> VramBudget | None:
+    """The budget of a plan; None where it has nothing on a GPU."""
     made = planned.plan.placement
-    if made is not None and planned.gpu is not None:
-        planned.gpu.backend.ops.limit_bytes(made.chosen.vram_bytes)
+    if made is None or planned.gpu is None:
+        return None
+    return VramBudget(planned.gpu.backend.ops, made.chosen.vram_bytes)
 
 
 def check_workspace(planned: Planned) -> None:

@@ -1,7 +1,9 @@
 """`LLM` with a GPU beside the CPU: same answers, within the VRAM, and what it says of it."""
 
+import gc
 import json
 import logging
+import weakref
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -13,9 +15,12 @@ import pytest
 from slipstream.apps.cli.timing_lines import timing_lines
 from slipstream.cpu_kernels import QuantType
 from slipstream.offload.placement import VRAM_MARGIN_BYTES, Device
+from slipstream.runtime import loading
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.models import StepRunner
+from slipstream.runtime.step_batch import StepBatch
+from slipstream.runtime.warm_up_rows import WARM_UP_ROWS
 from support.fixed_costs import draft_always
 from support.standin_gpu import MB, DeviceMemoryError, StandinGpu, planned_so, room, use
 from support.tiny_gguf import ARCHITECTURES, tiny_shape, write_tiny_model
@@ -76,7 +81,7 @@ def test_any_budget_has_the_bits_of_the_cpu_and_is_kept(
         num_parts = chosen.placement.num_gpu_layers + chosen.placement.head_on_gpu
         limit = plan.chosen.vram_bytes - 1
     assert len(placements) >= 3
-    assert gpu.releases == len(gpu.limits)  # each one's memory is given back
+    assert gpu.released == gpu.limits  # each one's memory is given back
 
 
 @pytest.mark.parametrize("kv", ["f16", "q8_0"])
@@ -180,6 +185,32 @@ def test_a_full_gpu_is_left_alone_where_it_was_not_asked_for(
         assert any("The GPU stays empty" in line for line in llm.plan.lines())
 
 
+def test_kernels_are_compiled_at_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the numbers of rows for which they differ, and the longest streamed step."""
+    path, shape = tmp_path / "tiny.gguf", tiny_shape("qwen2", num_layers=6)
+    write_tiny_model(path, architecture="qwen2", quant_type=QuantType.Q4_K, shape=shape)
+    use(StandinGpu(room(1000 * MB)), monkeypatch)
+    run, steps = StepRunner.run, []
+
+    def noted(runner: StepRunner, batch: StepBatch, *, streamed: bool = False) -> Any:
+        logits = run(runner, batch, streamed=streamed)  # or there are no free pages at first
+        steps.append((len(batch.tokens), streamed))
+        return logits
+
+    monkeypatch.setattr(StepRunner, "run", noted)
+    in_place = [(rows, False) for rows in WARM_UP_ROWS]
+    LLM(path, context=512).close()
+    assert steps == in_place
+    limit, streaming = None, None
+    while streaming is None:  # less VRAM each time
+        steps.clear()
+        with LLM(path, context=512, vram_bytes=limit) as llm:
+            assert llm.plan.placement is not None
+            streaming = llm.plan.placement.streaming
+            limit = llm.plan.placement.chosen.vram_bytes - 1
+    assert steps == [(512, True), *(in_place if streaming.num_layers < 6 else [])]
+
+
 def test_a_shortage_in_the_first_step_is_found_at_loading(
     tmp_path: Path, on_cpu: LLM, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -199,6 +230,34 @@ def test_a_shortage_in_the_first_step_is_found_at_loading(
     with caplog.at_level(logging.WARNING), LLM(path, context=256) as llm:
         assert llm.plan.placement is not None
     assert "The GPU's memory ran out while" in caplog.text
+
+
+def test_what_did_not_fit_is_gone_before_the_next_plan_is_made(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its memory would count as taken, though no collector has run meanwhile."""
+    use(StandinGpu(room(1000 * MB)), monkeypatch)
+    runs: list[weakref.ref[StepRunner]] = []
+    run, smaller = StepRunner.run, loading.smaller_plan
+
+    def runs_out_once(runner: StepRunner, *given: Any, **named: Any) -> Any:
+        if not runs:
+            runs.append(weakref.ref(runner))
+            raise DeviceMemoryError("out of memory")
+        return run(runner, *given, **named)
+
+    def planned_again(*given: Any) -> Any:
+        assert runs[0]() is None
+        return smaller(*given)
+
+    monkeypatch.setattr(StepRunner, "run", runs_out_once)
+    monkeypatch.setattr(loading, "smaller_plan", planned_again)
+    gc.disable()
+    try:
+        LLM(path, context=256).close()
+    finally:
+        gc.enable()
+    assert runs
 
 
 def test_memory_that_runs_out_in_a_step_is_told_as_that(

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections import deque
 
 from slipstream.offload.device_costs import MachineCosts
-from slipstream.offload.model_parts import ModelParts
+from slipstream.offload.model_parts import LayerPart, ModelParts
 from slipstream.offload.placement import Placement
 from slipstream.offload.simulator.prompt import Prompt, add_prefill
 from slipstream.offload.simulator.steps import PlacedParts, WorkList, add_head
@@ -64,15 +64,22 @@ def staged_layers_bytes(parts: ModelParts, placement: Placement, context: int) -
     Two buffers for the largest layer in RAM, with a KV cache of `context` tokens, and once more its
     two largest matrices, which a step has in the order of the GPU's kernels at a time.
     """
-    in_ram = [
-        layer
-        for layer, on_gpu in zip(parts.layers, placement.layers_on_gpu, strict=True)
-        if not on_gpu
-    ]
-    tokens = parts.kv_tokens(context)
+    in_ram, tokens = _layers_in_ram(parts, placement), parts.kv_tokens(context)
     buffer_bytes = max((layer.bytes_with_kv(tokens) for layer in in_ram), default=0)
-    unpacked = (sorted(each.num_bytes for each in layer.matrices)[-2:] for layer in in_ram)
-    return min(NUM_STAGED_LAYERS, len(in_ram)) * buffer_bytes + max(map(sum, unpacked), default=0)
+    num_buffers = min(NUM_STAGED_LAYERS, len(in_ram))
+    return num_buffers * buffer_bytes + unpacked_bytes(parts, placement)
+
+
+def unpacked_bytes(parts: ModelParts, placement: Placement) -> int:
+    """VRAM of matrices in the order of the GPU's kernels, in a step with streamed layers."""
+    in_ram = _layers_in_ram(parts, placement)
+    largest = (sorted(each.num_bytes for each in layer.matrices)[-2:] for layer in in_ram)
+    return max(map(sum, largest), default=0)
+
+
+def _layers_in_ram(parts: ModelParts, placement: Placement) -> list[LayerPart]:
+    layers = zip(parts.layers, placement.layers_on_gpu, strict=True)
+    return [layer for layer, on_gpu in layers if not on_gpu]
 
 
 def chunk_seconds(

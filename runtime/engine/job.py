@@ -18,6 +18,7 @@ class Job(ABC):
     wants_hidden : whether `hidden` is to be filled
     hidden       : set by the engine before `advance` and `verify`: final-normed hidden states of
                    the step's rows of this job, (rows, C) float32
+    streams      : whether its steps are streamed; None leaves that to the engine
     is_timed     : whether the time of its steps says what later ones take
     reuses_cache : whether a cached prefix may stand in for computing it
     slot, cached : set by the engine: KV cache slot, and how many tokens it holds
@@ -26,6 +27,7 @@ class Job(ABC):
     streaming_rows  : set by the engine: see `Stats`
     """
 
+    streams: bool | None = None
     is_timed = True
     reuses_cache = True
     chunk_limit = LARGEST_CHUNK

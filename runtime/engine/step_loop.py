@@ -84,11 +84,15 @@ class StepLoop:
 
     def _next_step(self) -> ScheduledStep:
         """With a long part of a prompt where it is streamed; else what the pace allows."""
-        if self._streaming_choice and any(job.num_pending > 1 for job in self._running):
+        choice, asked = self._streaming_choice, [job.streams for job in self._running]
+        if choice is not None and False not in asked and self._reads_a_prompt():
             step = schedule(self._running, LARGEST_CHUNK)
-            if self._streaming_choice.pays(len(step.batch.tokens)):
+            if True in asked or choice.pays(len(step.batch.tokens)):
                 return replace(step, streamed=True)
         return schedule(self._running, self._pace.rows)
+
+    def _reads_a_prompt(self) -> bool:
+        return any(job.num_pending > 1 for job in self._running)
 
     def _forward(self, step: ScheduledStep) -> np.ndarray:
         """Logits of the step's wanted rows; idle sequences make room for its keys and values."""

@@ -41,7 +41,6 @@ class StreamingChoice:
 
     def __init__(self, plan: StreamingPlan) -> None:
         self._in_place, self._streamed = _Expected(plan.in_place), _Expected(plan.streamed)
-        self._has_compiled = False
 
     def pays(self, rows: int) -> bool:
         """Whether a step with so many rows of prompts is to be streamed."""
@@ -52,12 +51,9 @@ class StreamingChoice:
         return next((rows for rows in range(1, most_rows + 1) if self.pays(rows)), None)
 
     def observe(self, rows: int, seconds: float, *, streamed: bool) -> None:
-        """A step of `rows` took `seconds`. The first streamed one compiles its kernels too."""
+        """A step of `rows` took `seconds`."""
         taken, other = self._in_place, self._streamed
         if streamed:
             taken, other = other, taken
-            if not self._has_compiled:
-                self._has_compiled = True
-                return
         taken.took(rows, seconds)
         other.rested()

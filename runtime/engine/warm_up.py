@@ -3,6 +3,7 @@
 import numpy as np
 
 from slipstream.runtime.engine.collecting_job import CollectingJob
+from slipstream.runtime.engine.job import LARGEST_CHUNK
 from slipstream.runtime.warm_up_rows import WARM_UP_ROWS
 
 _ALL_WANTED = 16  # rows up to which a step wants the logits of all, as the trees of drafts do
@@ -13,13 +14,15 @@ class WarmUp(CollectingJob):
 
     is_timed = False
 
-    def __init__(self, context: int) -> None:
-        """context : tokens that a sequence may have; the last steps are those that fit"""
-        self._steps: list[int] = []
-        for rows in reversed(WARM_UP_ROWS):
-            if sum(self._steps) + rows <= context:
-                self._steps.insert(0, rows)
+    def __init__(self, context: int, *, streamed: bool) -> None:
+        """context : tokens that a sequence may have; the last steps are those that fit
+
+        streamed : whether to have one step with streamed layers, the largest there is, in place of
+                   several with the layers where they are
+        """
+        self._steps = [min(LARGEST_CHUNK, context)] if streamed else _last_of(WARM_UP_ROWS, context)
         super().__init__([0] * sum(self._steps))
+        self.streams = streamed
         self.chunk_limit = self._steps.pop(0)
 
     def wanted(self, count: int) -> range:
@@ -32,3 +35,9 @@ class WarmUp(CollectingJob):
         super().advance(logits)
         if self._steps:
             self.chunk_limit = self._steps.pop(0)
+
+
+def _last_of(steps: tuple[int, ...], most_tokens: int) -> list[int]:
+    """As many of the last steps as have no more tokens than that."""
+    first = next(place for place in range(len(steps)) if sum(steps[place:]) <= most_tokens)
+    return list(steps[first:])

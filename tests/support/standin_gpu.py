@@ -35,14 +35,14 @@ class StandinGpu:
         self.true_bytes = told_bytes if true_bytes is None else true_bytes
         self.used_bytes = 0
         self.limits: list[int] = []
-        self.releases = 0
+        self.released: list[int] = []
         self.backend = strict_backend("device", compiled, on_device=True)
         ops = self.backend.ops
         ops.DeviceMemoryError = DeviceMemoryError
         ops.free_bytes = lambda: self.true_bytes - self.used_bytes if self.limits else told_bytes
         ops.limit_bytes = self._begin
         ops.peak_bytes = lambda: self.used_bytes
-        ops.release_memory = self._release
+        ops.release_bytes = self._release
         ops.pack_weight = self._counted(ops.pack_weight, lambda weight: weight.num_bytes)
         ops.empty = self._counted(ops.empty, lambda array: array.nbytes)
         ops.KVPages = self._pages_type(ops.KVPages)
@@ -74,8 +74,9 @@ class StandinGpu:
         self.limits.append(num_bytes)
         self.used_bytes = 0
 
-    def _release(self) -> None:
-        self.releases += 1
+    def _release(self, num_bytes: int) -> None:
+        assert num_bytes in self.limits
+        self.released.append(num_bytes)
 
     def _take(self, num_bytes: int) -> None:
         self.used_bytes += num_bytes
