@@ -26,6 +26,7 @@ from triton.runtime.jit import JITFunction
 
 from slipstream.cpu_kernels import QuantType, RmsNorm
 from slipstream.cpu_kernels.kv_pages import KV_BITS
+from slipstream.cpu_kernels.panel_format import PANEL_FORMATS
 from support.random_blocks import random_rows
 
 TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
@@ -71,6 +72,8 @@ def others(ops: ModuleType) -> None:
         ops.blend_gated(x, x, b, out=torch.zeros_like(x))
     ids, out = torch.zeros((FEW, 8), dtype=torch.int32), torch.zeros(FEW, 8)
     ops.top_k(torch.zeros(FEW, 50_000), 8, ids=ids, out=out)
+    for quant_type in PANEL_FORMATS:
+        unpack(quant_type)
     for dtype in DTYPES:
         for head_size in HEAD_SIZES:
             rotate(ops, dtype, head_size)
@@ -84,6 +87,14 @@ def attention(ops: ModuleType) -> None:
 
 
 OPS = {"matmul": matmul, "attention": attention, "others": others}  # in the variants they compile
+
+
+def unpack(quant_type: QuantType) -> None:
+    from slipstream.gpu_kernels.panels import part_of_panels
+
+    form = PANEL_FORMATS[quant_type]
+    panels = torch.zeros((3, 512 // form.unit_columns * form.unit_bytes), dtype=torch.uint8)
+    part_of_panels(panels, quant_type, 33, 512)
 
 
 def multiply(ops: ModuleType, quant_type: QuantType) -> None:
