@@ -102,7 +102,8 @@ class StagedLayer:
         return num_bytes
 
     def synchronize(self) -> None:
-        """Wait until the host has the pages that were given back."""
+        """Wait until nothing comes or goes: the host has the pages that were given back."""
+        self._arrived.synchronize()
         self._left.synchronize()
 
 

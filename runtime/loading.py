@@ -22,6 +22,7 @@ from slipstream.runtime.model_request import ModelRequest, Planned
 from slipstream.runtime.models import (
     LayerContents,
     LayerStream,
+    Model,
     ModelConfig,
     empty_cache,
     load_model,
@@ -162,20 +163,10 @@ def _load(
 def _load_planned(
     request: ModelRequest, planned: Planned, start: float, progress: Progress | None
 ) -> Loaded:
-    file, config, plan, devices = request.file, request.config, planned.plan, planned.devices
+    config, plan, devices = request.config, planned.plan, planned.devices
     vram_budget = limit_vram(planned)
     contents: dict[int | None, LayerContents] = {}
-    with devices.computing(plan.threads), ThreadPoolExecutor(1) as beside:
-        for backend in dict.fromkeys((request.backend, *planned.backends)):
-            prepare_kernels(file, backend, progress)
-        # Reading a vocabulary takes a core meanwhile.
-        set_num_threads = request.backend.ops.set_num_threads
-        set_num_threads(max(1, plan.threads - 1))
-        pending = beside.submit(_read_tokenizer, file, config)
-        pending.add_done_callback(lambda _: set_num_threads(plan.threads))
-        stage = stage_of(progress, "loading weights")
-        weights = load_model(file, config, devices, stage, contents=contents)
-        tokenizer, chat_template = pending.result()
+    weights, tokenizer, chat_template = _read_model(request, planned, contents, progress)
     costly = load_draft(request, planned, tokenizer, progress)
     # Whole pages for each sequence: else fewer of them fit than the plan says.
     num_tokens = plan.num_sequences * pages_for(plan.context) * PAGE_SIZE
@@ -188,7 +179,7 @@ def _load_planned(
     if not all(each.ops.IN_HOST_MEMORY for each in devices.backends):
         _warm_up(engine, WarmUp(plan.context, streamed=False), progress)
     return Loaded(
-        path=file.path,
+        path=request.file.path,
         config=config,
         tokenizer=tokenizer,
         chat_template=chat_template,
@@ -206,6 +197,27 @@ def _load_planned(
         backends=planned.backends,
         vram_budget=vram_budget,
     )
+
+
+def _read_model(
+    request: ModelRequest,
+    planned: Planned,
+    contents: dict[int | None, LayerContents],
+    progress: Progress | None,
+) -> tuple[Model, Tokenizer, ChatTemplate | None]:
+    """Weights on their devices, and what makes text of tokens; `contents` as in `load_model`."""
+    file, threads = request.file, planned.plan.threads
+    with planned.devices.computing(threads), ThreadPoolExecutor(1) as beside:
+        for backend in dict.fromkeys((request.backend, *planned.backends)):
+            prepare_kernels(file, backend, progress)
+        # Reading a vocabulary takes a core meanwhile.
+        set_num_threads = request.backend.ops.set_num_threads
+        set_num_threads(max(1, threads - 1))
+        pending = beside.submit(_read_tokenizer, file, request.config)
+        pending.add_done_callback(lambda _: set_num_threads(threads))
+        stage = stage_of(progress, "loading weights")
+        weights = load_model(file, request.config, planned.devices, stage, contents=contents)
+        return weights, *pending.result()
 
 
 def _streaming(

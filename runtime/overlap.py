@@ -31,6 +31,7 @@ def _has_time(devices: Devices, draft: Backend) -> bool:
 
 
 def overlap_decision(devices: Devices, draft: Backend, options: Options) -> Decision:
+    """Whether a draft model goes on meanwhile, and why."""
     if overlaps(devices, draft, options.acceptance):
         others = {each.device for each in devices.backends} - {draft.device}
         why = f"the draft goes on on {draft.device} while {' and '.join(sorted(others))} verifies"

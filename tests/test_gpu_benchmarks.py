@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from slipstream.cpu_kernels import QuantType
-from slipstream.runtime.llm import LLM
-from support.standin_gpu import MB, StandinGpu, room, use
+from support.standin_gpu import MB, StandinGpu, room, streaming_budget, use
 from support.tiny_gguf import tiny_shape, write_tiny_model
 
 pytestmark = pytest.mark.usefixtures("never_hangs", "roomy")
@@ -45,19 +44,6 @@ def report(
     return json.loads(capsys.readouterr().out)
 
 
-def streaming_budget(path: Path) -> int:
-    """VRAM with which layers are streamed: less and less is tried."""
-    limit: int | None = None
-    for _ in range(30):
-        with LLM(path, vram_bytes=limit, context=512) as llm:
-            plan = llm.plan.placement
-        assert plan is not None
-        if plan.streaming is not None:
-            return plan.chosen.vram_bytes
-        limit = plan.chosen.vram_bytes - 1
-    raise AssertionError("nothing was ever streamed")
-
-
 def test_models(
     path: Path,
     tmp_path: Path,
@@ -88,7 +74,7 @@ def test_streaming(
     module = benchmark("gpu_streaming")
     monkeypatch.setattr(module, "VOCABULARY", range(3, 40))
     monkeypatch.setattr(module, "LENGTHS", (16, 64, 400))
-    asked = [str(path), "--vram", str(streaming_budget(path)), "--context", "512"]
+    asked = [str(path), "--vram", str(streaming_budget(path, 5)), "--context", "512"]
     made = report(module, [*asked, "--repeats", "1"], monkeypatch, capsys)
     assert [row["tokens"] for row in made["lengths"]] == [16, 64, 400]
     assert all(row["in_place_s"] > 0 < row["streamed_s"] for row in made["lengths"])

@@ -22,7 +22,15 @@ from slipstream.runtime.models import StepRunner
 from slipstream.runtime.step_batch import StepBatch
 from slipstream.runtime.warm_up_rows import WARM_UP_ROWS
 from support.fixed_costs import draft_always
-from support.standin_gpu import MB, DeviceMemoryError, StandinGpu, planned_so, room, use
+from support.standin_gpu import (
+    MB,
+    DeviceMemoryError,
+    StandinGpu,
+    planned_so,
+    room,
+    streaming_budget,
+    use,
+)
 from support.tiny_gguf import ARCHITECTURES, tiny_shape, write_tiny_model
 
 DEVICES: tuple[Device, ...] = ("cpu", "gpu")
@@ -260,20 +268,23 @@ def test_what_did_not_fit_is_gone_before_the_next_plan_is_made(
     assert runs
 
 
+@pytest.mark.parametrize("streams", [False, True])
 def test_memory_that_runs_out_in_a_step_is_told_as_that(
-    path: Path, on_cpu: LLM, monkeypatch: pytest.MonkeyPatch
+    streams: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The request ends; the next one finds the memory free again."""
-    gpu = StandinGpu(room(1000 * MB))
-    use(gpu, monkeypatch)
+    """The request ends; the next one finds the memory free again. Also where all is streamed."""
+    path, shape = tmp_path / "tiny.gguf", tiny_shape("qwen2", num_layers=6)
+    write_tiny_model(path, architecture="qwen2", quant_type=QuantType.Q4_K, shape=shape)
+    use(StandinGpu(room(1000 * MB)), monkeypatch)
+    limit = streaming_budget(path, 6) if streams else None
 
     def runs_out(*_: Any, **__: Any) -> None:
         raise DeviceMemoryError("out of memory")
 
-    with LLM(path, context=256) as llm:
+    with LLM(path, context=512, vram_bytes=limit) as llm:
+        want = llm.generate(PROMPT, **GREEDY).token_ids
         with monkeypatch.context() as patch:
             patch.setattr(StepRunner, "run", runs_out)
             with pytest.raises(MemoryBudgetError, match="ran out during a step"):
                 llm.generate(PROMPT, **GREEDY)
-        want = on_cpu.generate(PROMPT, **GREEDY).token_ids
         assert llm.generate(PROMPT, **GREEDY).token_ids == want

@@ -166,19 +166,17 @@ class StepLoop:
     def _fail_running(self, cause: Exception) -> None:
         failed, self._running = self._running, []
         for job in failed:
-            error = _told(cause, self._devices)
+            error = self._told(cause)
             error.__cause__ = cause
             job.fail(error)
             if job.slot >= 0:  # else it failed before it had one
                 self._cache.close(job.slot)
 
-
-def _told(cause: Exception, devices: Devices) -> Exception:
-    """What a job hears of an error in a step."""
-    elsewhere = [each.ops for each in devices.backends if not each.ops.IN_HOST_MEMORY]
-    if any(isinstance(cause, ops.DeviceMemoryError) for ops in elsewhere):
-        return MemoryBudgetError(
-            "The GPU's memory ran out during a step: close what uses the rest, or load the model "
-            "again with less vram_bytes."
-        )
-    return EngineError(f"the engine met an unexpected error: {cause}")
+    def _told(self, cause: Exception) -> Exception:
+        """What a job hears of an error in a step."""
+        if isinstance(cause, self._runner.device_memory_errors):
+            return MemoryBudgetError(
+                "The GPU's memory ran out during a step: close what uses the rest, or load the "
+                "model again with less vram_bytes."
+            )
+        return EngineError(f"the engine met an unexpected error: {cause}")

@@ -40,7 +40,8 @@ class _KeptStep:
 class StepRunner:
     """A model with its cache and buffers.
 
-    link_bytes : copied so far between the host and devices with memory of their own
+    link_bytes           : copied so far between the host and devices with memory of their own
+    device_memory_errors : that a step ends with when a device's memory runs out
     """
 
     def __init__(
@@ -61,6 +62,10 @@ class StepRunner:
         self._kept: OrderedDict[_Shape, _KeptStep] = OrderedDict()
         self._last: _Last = None
         self.link_bytes = 0
+        used = {*devices.backends, *(() if stream is None else stream.devices.backends)}
+        self.device_memory_errors: tuple[type[Exception], ...] = tuple(
+            each.ops.DeviceMemoryError for each in used if not each.ops.IN_HOST_MEMORY
+        )
 
     def logits(self, batch: StepBatch, *, streamed: bool = False) -> np.ndarray:
         """As `run`, in host memory."""

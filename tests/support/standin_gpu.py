@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +13,11 @@ from slipstream.offload.placement import VRAM_MARGIN_BYTES, Device, Placement
 from slipstream.offload.placement_plan import PlacementPlan
 from slipstream.runtime import placing, planning
 from slipstream.runtime.gpu import Gpu
+from slipstream.runtime.loading import plan_model
 from slipstream.runtime.options import Options
-from support.strict_device import strict_backend
+from support.strict_device import DeviceMemoryError, strict_backend
 
 MB = 10**6
-
-
-class DeviceMemoryError(Exception):
-    """The stand-in has no memory left."""
 
 
 class StandinGpu:
@@ -38,7 +36,6 @@ class StandinGpu:
         self.released: list[int] = []
         self.backend = strict_backend("device", compiled, on_device=True)
         ops = self.backend.ops
-        ops.DeviceMemoryError = DeviceMemoryError
         ops.free_bytes = lambda: self.true_bytes - self.used_bytes if self.limits else told_bytes
         ops.limit_bytes = self._begin
         ops.peak_bytes = lambda: self.used_bytes
@@ -147,3 +144,15 @@ def planned_so(
 
     patch.setattr(planning, "place", placed)
     return placement
+
+
+def streaming_budget(path: Path, num_layers: int) -> int:
+    """VRAM with which so many layers are streamed, in a context of 512 tokens, by plans alone."""
+    limit: int | None = None
+    for _ in range(30):  # less each time
+        made = plan_model(path, Options(vram_bytes=limit, context=512)).placement
+        assert made is not None
+        if made.streaming is not None and made.streaming.num_layers == num_layers:
+            return made.chosen.vram_bytes
+        limit = made.chosen.vram_bytes - 1
+    raise AssertionError(f"{num_layers} layers are never streamed")

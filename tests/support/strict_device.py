@@ -22,6 +22,10 @@ from support.staged_standin import (
 OPS = ("attention", "blend_gated", "matmul", "rms_norm", "rotate_and_store", "top_k")
 
 
+class DeviceMemoryError(Exception):
+    """The stand-in has no memory left."""
+
+
 class DeviceArray(np.ndarray):
     """An array in the device's memory."""
 
@@ -92,6 +96,7 @@ def strict_backend(name: str, ops: ModuleType, *, on_device: bool) -> Backend:
         module.empty_host = lambda *shape: np.empty(shape, np.float32)
         module.from_host = from_host
         module.to_host = to_host
+        module.DeviceMemoryError = DeviceMemoryError
         module.limit_bytes = module.release_bytes = lambda num_bytes: None
         module.StagedLayer = type(
             "StagedLayer", (StandinStagedLayer,), {"device_pages": DevicePages}
