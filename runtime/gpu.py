@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from slipstream.offload.device_costs import MachineCosts
 from slipstream.offload.machine import Machine
 from slipstream.offload.memory import ram_margin_bytes
-from slipstream.offload.profile.gpu_access import gpu_problem
+from slipstream.offload.profile.gpu_access import NoGpuError, gpu_problem
 from slipstream.offload.profile.profiling import Progress, measured_profile
 from slipstream.offload.units import format_bytes
 from slipstream.runtime.backends import Backend, load_backend
@@ -14,10 +14,6 @@ from slipstream.runtime.options import Options
 
 # Until the kernels have passed their tests on a real GPU, nobody gets one unasked.
 NOT_ASKED_FOR = "not asked for with vram_bytes, and these kernels are new"
-
-
-class NoGpuError(Exception):
-    """No GPU is used; the message says why, as a clause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,9 @@ from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.draft_choice import DraftChoice
 from slipstream.runtime.errors import OptionError
 from slipstream.runtime.gpu import Gpu
-from slipstream.runtime.model_parts import dovetail_parts, parts_of
 from slipstream.runtime.models import Devices, ModelConfig
 from slipstream.runtime.options import DEFAULT_KV, KV_DTYPES, Options
+from slipstream.runtime.parts_of_files import dovetail_parts, parts_of
 from slipstream.runtime.speculation import DRAFT_KV
 
 # A draft gives logits of the first tokens of its vocabulary only. Merges are ordered by how often
@@ -55,7 +55,7 @@ class Planned:
         return frozenset((*self.devices.backends, self.draft_backend, *gpu))
 
 
-def model_parts(request: ModelRequest, kv: str) -> tuple[ModelParts, ModelParts | None]:
+def requested_parts(request: ModelRequest, kv: str) -> tuple[ModelParts, ModelParts | None]:
     """The parts of the model and of the one that drafts for it, if one does."""
     parts = parts_of(request.file, request.config, request.backend, KV_DTYPES[kv])
     draft, backend = request.draft, request.draft_backend

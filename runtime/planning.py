@@ -9,10 +9,11 @@ from slipstream.offload.machine import default_threads, probe
 from slipstream.offload.model_parts import ModelParts
 from slipstream.offload.placement_plan import PlacementPlan
 from slipstream.offload.plan import Decision, Footprint
+from slipstream.offload.profile.gpu_access import NoGpuError
 from slipstream.offload.profile.profiling import Progress
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
-from slipstream.runtime.gpu import Gpu, NoGpuError, find_gpu
-from slipstream.runtime.model_request import ModelRequest, Planned, choose_kv, model_parts
+from slipstream.runtime.gpu import Gpu, find_gpu
+from slipstream.runtime.model_request import ModelRequest, Planned, choose_kv, requested_parts
 from slipstream.runtime.placing import place
 from slipstream.runtime.ram_planning import RamPlanner
 
@@ -39,7 +40,7 @@ def _planned(request: ModelRequest, vram_bytes: int | None, progress: Progress |
     threads = request.options.threads or default_threads(machine)
     machine = replace(machine, read_gb_per_s=measured_read_bandwidth(threads, machine=machine))
     kv = choose_kv(request.file, request.config, request.options)
-    parts, draft = model_parts(request, str(kv.value))
+    parts, draft = requested_parts(request, str(kv.value))
     in_ram = RamPlanner(request, machine, kv, Footprint.of(parts, draft))
     options, plans_anew = request.options, vram_bytes is not None
     types = _quant_types(request)

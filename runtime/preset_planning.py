@@ -16,7 +16,7 @@ from slipstream.offload.simulator import (
 )
 from slipstream.offload.streaming_planner import plan_with_streaming
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
-from slipstream.runtime.model_request import ModelRequest, choose_kv, model_parts
+from slipstream.runtime.model_request import ModelRequest, choose_kv, requested_parts
 from slipstream.runtime.speculation import MATCH
 
 USUAL_CONTEXT = 4096  # tokens, where none is asked for
@@ -53,7 +53,7 @@ def _plan_on(request: ModelRequest, machine: MachineCosts) -> PresetPlan:
     asked = request.options
     _refuse_what_means_nothing(request)
     kv = str(choose_kv(request.file, request.config, asked).value)
-    parts, draft = model_parts(request, kv)
+    parts, draft = requested_parts(request, kv)
     context = asked.context or min(USUAL_CONTEXT, parts.trained_context)
     options = PlacementOptions(context=context, vram_bytes=asked.vram_bytes)
     made = plan_with_streaming(parts, draft, machine, options)

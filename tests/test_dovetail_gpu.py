@@ -19,8 +19,8 @@ from slipstream.runtime.dovetail.draft import DovetailDraft
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.loading import plan_model_on
-from slipstream.runtime.model_parts import dovetail_parts
 from slipstream.runtime.options import Options
+from slipstream.runtime.parts_of_files import dovetail_parts
 from slipstream.runtime.speculation.timed_sequence import TimedSequence
 from support.fixed_costs import draft_always
 from support.interpreted_models import gpu_backend

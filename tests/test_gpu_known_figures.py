@@ -4,7 +4,7 @@ from bisect import bisect_left
 
 import pytest
 
-from slipstream.runtime import model_parts
+from slipstream.runtime import parts_of_files
 from slipstream.runtime.warm_up_rows import WARM_UP_ROWS
 
 pytestmark = pytest.mark.gpu
@@ -15,7 +15,10 @@ def test_plans_know_how_attention_shares_out_keys() -> None:
     pytest.importorskip("triton")
     from slipstream.gpu_kernels.attention import KEYS_A_PART, SMALL_STEP_ROWS
 
-    assert (model_parts.SMALL_STEP_ROWS, model_parts.KEYS_A_PART) == (SMALL_STEP_ROWS, KEYS_A_PART)
+    assert (parts_of_files.SMALL_STEP_ROWS, parts_of_files.KEYS_A_PART) == (
+        SMALL_STEP_ROWS,
+        KEYS_A_PART,
+    )
 
 
 def test_a_warm_up_has_a_step_of_each_class_of_rows() -> None:

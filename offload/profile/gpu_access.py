@@ -12,7 +12,7 @@ GPU_PACKAGES = ("torch", "triton")
 
 
 class NoGpuError(Exception):
-    """No kernel can run on a GPU here; the message says why, as a clause."""
+    """No GPU is used, or can be; the message says why, as a clause."""
 
 
 class GpuMismatchError(NoGpuError):

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from slipstream.cpu_kernels import KVPages
-from slipstream.runtime.kv_cache.placement import Placement
+from slipstream.runtime.kv_cache.row_placement import RowPlacement
 from slipstream.runtime.step_batch import StepBatch
 
 PAGE_SIZE = 64  # tokens
@@ -112,7 +112,7 @@ class KVCache:
         """Committed tokens of a sequence."""
         return self._sequences[slot].length
 
-    def place(self, batch: StepBatch) -> Placement:
+    def place(self, batch: StepBatch) -> RowPlacement:
         """Give each row of a step its place. Rows placed before and not committed are dropped.
 
         Raises CacheFullError, with nothing changed, when there are too few free pages.
@@ -133,7 +133,7 @@ class KVCache:
             pages = self._sequences[slot].pages
             row[: len(pages)] = pages
         past = [self._sequences[slot].length for slot in counts]
-        return Placement.of(batch, tables, past, list(counts.values()), PAGE_SIZE)
+        return RowPlacement.of(batch, tables, past, list(counts.values()), PAGE_SIZE)
 
     def layer(self, layer_id: int) -> KVPages:
         """The pages of a layer."""

@@ -10,7 +10,7 @@ from slipstream.cpu_kernels import RmsNorm
 from slipstream.offload.simulator.streaming import NUM_STAGED_LAYERS
 from slipstream.runtime.backends import Backend
 from slipstream.runtime.kv_cache import KVCache, pages_for
-from slipstream.runtime.kv_cache.placement import Placement
+from slipstream.runtime.kv_cache.row_placement import RowPlacement
 from slipstream.runtime.models.layer_contents import LayerContents
 from slipstream.runtime.models.layer_devices import Devices, LayerDevices
 
@@ -56,7 +56,7 @@ class LayerStream:
         self.devices = LayerDevices(layers=(gpu,) * num_layers, head=devices.of_head)
         self.link_bytes = 0
 
-    def begin(self, placement: Placement) -> None:
+    def begin(self, placement: RowPlacement) -> None:
         """A step with these places comes: its first layers begin to."""
         self._past_pages, self._new_pages = _pages_of(placement)
         self._here = None
@@ -110,7 +110,7 @@ def _copied(vector: RmsNorm | Any, gpu: Backend) -> RmsNorm | Any:
     return gpu.ops.from_host(vector)
 
 
-def _pages_of(placement: Placement) -> tuple[np.ndarray, np.ndarray]:
+def _pages_of(placement: RowPlacement) -> tuple[np.ndarray, np.ndarray]:
     """Pages with tokens that sequences of the step had before, and those of new ones, ascending."""
     seen = placement.everything
     before = [

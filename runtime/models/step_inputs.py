@@ -6,10 +6,10 @@ from dataclasses import fields
 import numpy as np
 
 from slipstream.cpu_kernels import Visibility
-from slipstream.runtime.kv_cache import Placement
+from slipstream.runtime.kv_cache import RowPlacement
 from slipstream.runtime.step_batch import StepBatch
 
-_Make = Callable[[StepBatch, Placement], np.ndarray]
+_Make = Callable[[StepBatch, RowPlacement], np.ndarray]
 
 
 class StepInputs:
@@ -20,7 +20,7 @@ class StepInputs:
     keeps_all   : as in the batch
     """
 
-    def __init__(self, batch: StepBatch, placement: Placement) -> None:
+    def __init__(self, batch: StepBatch, placement: RowPlacement) -> None:
         self._batch = batch
         self._placement = placement
         self._made: dict[Hashable, tuple[np.ndarray, _Make]] = {}
@@ -41,7 +41,7 @@ class StepInputs:
         return self._made[key][0]
 
     def visibility(self, window: int | None) -> Visibility:
-        """As `Placement.visibility`."""
+        """As `RowPlacement.visibility`."""
 
         def made(name: str) -> np.ndarray:
             return self.array(
@@ -50,7 +50,7 @@ class StepInputs:
 
         return Visibility(**{field.name: made(field.name) for field in fields(Visibility)})
 
-    def renew(self, batch: StepBatch, placement: Placement) -> None:
+    def renew(self, batch: StepBatch, placement: RowPlacement) -> None:
         """Fill all arrays for another step of the same shape."""
         for array, make in self._made.values():
             array[...] = make(batch, placement)

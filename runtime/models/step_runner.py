@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slipstream.cpu_kernels import RmsNorm
-from slipstream.runtime.kv_cache import KVCache, Placement
+from slipstream.runtime.kv_cache import KVCache, RowPlacement
 from slipstream.runtime.models.forward_pass import Array, ForwardPass
 from slipstream.runtime.models.layer_devices import Devices
 from slipstream.runtime.models.layer_stream import LayerStream
@@ -134,7 +134,7 @@ class StepRunner:
         self.link_bytes += recorder.link_bytes + sides.mirrored_bytes
         return logits
 
-    def _run_streamed(self, batch: StepBatch, placement: Placement) -> Array:
+    def _run_streamed(self, batch: StepBatch, placement: RowPlacement) -> Array:
         assert self._stream is not None, "there is nothing to stream"
         self._stream.begin(placement)
         try:

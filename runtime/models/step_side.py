@@ -8,7 +8,7 @@ import numpy as np
 
 from slipstream.cpu_kernels import Visibility
 from slipstream.runtime.backends import Backend
-from slipstream.runtime.kv_cache import Placement
+from slipstream.runtime.kv_cache import RowPlacement
 from slipstream.runtime.models.rope import RopeTable
 from slipstream.runtime.models.step_inputs import StepInputs
 from slipstream.runtime.models.workspace import Workspaces
@@ -96,7 +96,7 @@ class StepSides:
             side = self._of[backend] = StepSide(backend, self.inputs, self.workspaces)
         return side
 
-    def renew(self, batch: StepBatch, placement: Placement) -> None:
+    def renew(self, batch: StepBatch, placement: RowPlacement) -> None:
         """Fill the arrays of all devices for another step of the same shape."""
         self.inputs.renew(batch, placement)
         for side in self._of.values():

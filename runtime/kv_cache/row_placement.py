@@ -10,7 +10,7 @@ from slipstream.runtime.step_batch import StepBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
+class RowPlacement:
     """The places of a step's M rows.
 
     pages, offsets : (M,) int32, page and place in it of each row's key and value
@@ -31,7 +31,7 @@ class Placement:
         past: Sequence[int],
         num_new: Sequence[int],
         page_size: int,
-    ) -> "Placement":
+    ) -> "RowPlacement":
         """page_tables (S, P) int32, past and num_new (S,), of the batch's sequences in order."""
         # Lists: a step of few rows would spend more time in calls of NumPy.
         sequences = [s for s, count in enumerate(num_new) for _ in range(count)]
