@@ -20,7 +20,7 @@ from slipstream import LLM
 from slipstream.apps.bench.prompt_files import read_prompts
 from slipstream.apps.bench.prompt_tokens import encode_prompts
 from slipstream.apps.bench.surroundings import measured_machine, surroundings
-from slipstream.offload.placement import VRAM_MARGIN_BYTES
+from slipstream.offload.placement.placement import VRAM_MARGIN_BYTES
 from slipstream.offload.step_times import PREFILL_TOKENS
 from slipstream.offload.units import parse_bytes
 

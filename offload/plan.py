@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from slipstream.offload.model_parts import ModelParts
-from slipstream.offload.placement_plan import PlacementPlan
+from slipstream.offload.placement.plan import PlacementPlan
 from slipstream.offload.table import aligned
 from slipstream.offload.units import format_bytes
 

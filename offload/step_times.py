@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from slipstream.offload.device_costs import DeviceCosts, LinkCosts, MachineCosts
 from slipstream.offload.model_parts import ModelParts
-from slipstream.offload.placement import BoolArray, Device, Placement, Placements
+from slipstream.offload.placement.placement import BoolArray, Device, Placement, Placements
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from slipstream.runtime.errors import OptionError
 from slipstream.runtime.kv_cache import pages_for
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.loading_steps import Progress, check_vocabulary, prepare_kernels, stage_of
-from slipstream.runtime.model_request import DRAFT_HEAD_ROWS, ModelRequest, Planned
 from slipstream.runtime.models import ModelConfig, load_model
+from slipstream.runtime.planning.model_request import DRAFT_HEAD_ROWS, ModelRequest, Planned
 from slipstream.runtime.speculation import CostlyDrafter, DraftModel, ModelDrafter, TimedSequence
 from slipstream.runtime.tokenizer import Tokenizer
 

@@ -18,7 +18,6 @@ from slipstream.runtime.errors import MemoryBudgetError
 from slipstream.runtime.kv_cache import KVCache, pages_for
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.loading_steps import Progress, check_vocabulary, prepare_kernels, stage_of
-from slipstream.runtime.model_request import ModelRequest, Planned
 from slipstream.runtime.models import (
     LayerContents,
     LayerStream,
@@ -29,12 +28,11 @@ from slipstream.runtime.models import (
     read_model_config,
 )
 from slipstream.runtime.options import KV_DTYPES, Options
-from slipstream.runtime.overlap import overlaps
-from slipstream.runtime.planning import plan_for
-from slipstream.runtime.preset_planning import PresetPlan, plan_on
-from slipstream.runtime.speculation import Speculation
-from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
-from slipstream.runtime.vram_shortage import (
+from slipstream.runtime.planning.model_request import ModelRequest, Planned
+from slipstream.runtime.planning.overlap import overlaps
+from slipstream.runtime.planning.planner import plan_for
+from slipstream.runtime.planning.preset_planning import PresetPlan, plan_on
+from slipstream.runtime.planning.vram_shortage import (
     VramBudget,
     VramShortageError,
     check_workspace,
@@ -42,6 +40,8 @@ from slipstream.runtime.vram_shortage import (
     limit_vram,
     smaller_plan,
 )
+from slipstream.runtime.speculation import Speculation
+from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,7 +177,9 @@ def test_a_workload_longer_than_the_context_is_refused(capsys, model):
 def test_more_threads_than_cores_are_refused_and_never_started(capsys, model, monkeypatch):
     asked = []
     monkeypatch.setattr(bandwidth, "time_reads", lambda threads, **_: asked.append(threads) or 1.0)
-    monkeypatch.setattr("slipstream.runtime.planning.measured_read_bandwidth", lambda *_, **__: 1.0)
+    monkeypatch.setattr(
+        "slipstream.runtime.planning.planner.measured_read_bandwidth", lambda *_, **__: 1.0
+    )
     outcome = call(capsys, "bench", model, "--threads", 99_999)
     assert outcome.code == 2
     assert "threads must be between 1 and" in outcome.err

@@ -130,7 +130,7 @@ def test_a_wrong_thread_count_has_one_exit_code(capsys, verb):
 @pytest.mark.usefixtures("here")
 def test_too_little_memory_is_told_before_loading(capsys, monkeypatch):
     small = dataclasses.replace(probe(), ram_available_bytes=300 << 20)
-    monkeypatch.setattr("slipstream.runtime.planning.probe", lambda: small)
+    monkeypatch.setattr("slipstream.runtime.planning.planner.probe", lambda: small)
     outcome = call(capsys, "run", "hello", "-m", "chat.gguf")
     check(outcome, 1, "does not fit in memory", "Close other programs")
 

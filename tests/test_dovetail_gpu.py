@@ -10,8 +10,7 @@ import pytest
 
 from slipstream.cpu_kernels import QuantType, compiled
 from slipstream.offload.device_costs import NominalDeviceCosts
-from slipstream.offload.placement import VRAM_MARGIN_BYTES, Device, Placement
-from slipstream.runtime import preset_planning
+from slipstream.offload.placement.placement import VRAM_MARGIN_BYTES, Device, Placement
 from slipstream.runtime.backends import Backend, load_backend
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.dovetail import DraftFile
@@ -20,7 +19,8 @@ from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
 from slipstream.runtime.llm import LLM
 from slipstream.runtime.loading import plan_model_on
 from slipstream.runtime.options import Options
-from slipstream.runtime.parts_of_files import dovetail_parts
+from slipstream.runtime.planning import preset_planning
+from slipstream.runtime.planning.parts_of_files import dovetail_parts
 from slipstream.runtime.speculation.timed_sequence import TimedSequence
 from support.fixed_costs import draft_always
 from support.interpreted_models import gpu_backend

@@ -4,7 +4,7 @@ from bisect import bisect_left
 
 import pytest
 
-from slipstream.runtime import parts_of_files
+from slipstream.runtime.planning import parts_of_files
 from slipstream.runtime.warm_up_rows import WARM_UP_ROWS
 
 pytestmark = pytest.mark.gpu

@@ -14,7 +14,7 @@ import pytest
 
 from slipstream.apps.cli.timing_lines import timing_lines
 from slipstream.cpu_kernels import QuantType
-from slipstream.offload.placement import VRAM_MARGIN_BYTES, Device
+from slipstream.offload.placement.placement import VRAM_MARGIN_BYTES, Device
 from slipstream.runtime import loading
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
 from slipstream.runtime.llm import LLM

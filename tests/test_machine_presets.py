@@ -8,9 +8,9 @@ from slipstream.offload.errors import PlanOptionError
 from slipstream.offload.machine_figures import FIGURES
 from slipstream.offload.machine_presets import COMPUTE_SHARE, LINK_SHARE, PRESETS, machine_preset
 from slipstream.offload.model_parts import LayerPart, Matrix, ModelParts
-from slipstream.offload.placement_options import PlacementOptions
-from slipstream.offload.placement_plan import PlacementPlan
-from slipstream.offload.placement_planner import plan_placement
+from slipstream.offload.placement.options import PlacementOptions
+from slipstream.offload.placement.plan import PlacementPlan
+from slipstream.offload.placement.planner import plan_placement
 
 MB = 10**6
 WITH_GPU = ("gtx-1650", "rtx-2060", "rtx-3050-pcie3-x8", "mx450-laptop")

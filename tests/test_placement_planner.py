@@ -15,11 +15,16 @@ from slipstream.offload.device_costs import (
 )
 from slipstream.offload.errors import PlanMemoryError, PlanOptionError
 from slipstream.offload.model_parts import LayerPart, ModelParts
-from slipstream.offload.placement import VRAM_MARGIN_BYTES, BoolArray, Placement, Placements
-from slipstream.offload.placement_candidates import PlacementTask
-from slipstream.offload.placement_options import PlacementOptions
-from slipstream.offload.placement_plan import PlacementPlan
-from slipstream.offload.placement_planner import plan_placement
+from slipstream.offload.placement.candidates import PlacementTask
+from slipstream.offload.placement.options import PlacementOptions
+from slipstream.offload.placement.placement import (
+    VRAM_MARGIN_BYTES,
+    BoolArray,
+    Placement,
+    Placements,
+)
+from slipstream.offload.placement.plan import PlacementPlan
+from slipstream.offload.placement.planner import plan_placement
 from slipstream.offload.step_times import tokens_a_round
 from support.placement_search import (
     Case,

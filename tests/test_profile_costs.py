@@ -8,7 +8,7 @@ import pytest
 
 from slipstream.offload.device_costs import MachineCosts, NominalDeviceCosts
 from slipstream.offload.model_parts import LayerPart, Matrix, ModelParts
-from slipstream.offload.placement_planner import PlacementOptions, plan_placement
+from slipstream.offload.placement.planner import PlacementOptions, plan_placement
 from slipstream.offload.profile.curve import Curve, without_decrease
 from slipstream.offload.profile.measured_costs import (
     MeasuredAttention,

@@ -8,9 +8,9 @@ import pytest
 
 from slipstream.offload.machine_presets import machine_preset
 from slipstream.offload.model_parts import LayerPart, ModelParts
-from slipstream.offload.placement import Device, Placement
-from slipstream.offload.placement_options import PlacementOptions
-from slipstream.offload.placement_planner import plan_placement
+from slipstream.offload.placement.options import PlacementOptions
+from slipstream.offload.placement.placement import Device, Placement
+from slipstream.offload.placement.planner import plan_placement
 from slipstream.offload.simulator import Request, SimulatedRequest, rank, simulate_request
 from slipstream.offload.simulator.timeline import LINK, RESOURCES
 from support.placement_search import Case, Choice, matrix, random_case, step_s, taking_turns

@@ -6,7 +6,7 @@ import pytest
 
 from slipstream.offload.device_costs import MachineCosts, NominalDeviceCosts, NominalLinkCosts
 from slipstream.offload.model_parts import LayerPart, ModelParts
-from slipstream.offload.placement import Placement
+from slipstream.offload.placement.placement import Placement
 from slipstream.offload.simulator import (
     Request,
     SimulatedRequest,

@@ -1,6 +1,6 @@
 """Prompts are streamed where that is planned to pay, until measurements say otherwise."""
 
-from slipstream.offload.streaming_plan import StepLine, StreamingPlan
+from slipstream.offload.placement.streaming_plan import StepLine, StreamingPlan
 from slipstream.runtime.engine.streaming_choice import StreamingChoice
 
 PLAN = StreamingPlan(

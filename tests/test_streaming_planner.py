@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from slipstream.offload.errors import PlanMemoryError
-from slipstream.offload.placement_plan import PlacementPlan
+from slipstream.offload.placement.plan import PlacementPlan
+from slipstream.offload.placement.streaming_planner import plan_with_streaming
 from slipstream.offload.simulator import Request, simulate_request
-from slipstream.offload.streaming_planner import plan_with_streaming
 from support.placement_search import Case, random_case
 
 NUM_CASES = 1000

@@ -1,10 +1,10 @@
 """The plan for an imagined machine, as lines for people."""
 
-from slipstream.offload.placement import Placement
+from slipstream.offload.placement.placement import Placement
 from slipstream.offload.simulator import RankedPlacement
 from slipstream.offload.table import aligned
 from slipstream.offload.units import format_bytes
-from slipstream.runtime.preset_planning import PresetPlan
+from slipstream.runtime.planning.preset_planning import PresetPlan
 
 
 def preset_lines(made: PresetPlan) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from slipstream.offload.device_costs import MachineCosts
 from slipstream.offload.model_parts import ModelParts
-from slipstream.offload.placement import Placement
+from slipstream.offload.placement.placement import Placement
 from slipstream.offload.simulator.request import Request, SimulatedRequest, simulate_request
 
 

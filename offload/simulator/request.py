@@ -10,8 +10,8 @@ from typing import Self
 
 from slipstream.offload.device_costs import MachineCosts
 from slipstream.offload.model_parts import ModelParts
-from slipstream.offload.placement import Placement
-from slipstream.offload.placement_options import PlacementOptions
+from slipstream.offload.placement.options import PlacementOptions
+from slipstream.offload.placement.placement import Placement
 from slipstream.offload.simulator.prompt import Prompt, add_prefill, add_prefill_in_turns
 from slipstream.offload.simulator.rounds import Drafting, add_plain_steps, add_rounds
 from slipstream.offload.simulator.steps import PlacedParts, WorkList

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from slipstream.offload.device_costs import DeviceCosts, LinkCosts, MachineCosts
 from slipstream.offload.model_parts import ModelParts
-from slipstream.offload.placement import Device, Placement
+from slipstream.offload.placement.placement import Device, Placement
 from slipstream.offload.simulator.event_queue import Work
 from slipstream.offload.simulator.timeline import CPU, GPU, TO_CPU, TO_GPU
 from slipstream.offload.step_times import FLOAT_BYTES

@@ -10,7 +10,7 @@ from collections import deque
 
 from slipstream.offload.device_costs import MachineCosts
 from slipstream.offload.model_parts import LayerPart, ModelParts
-from slipstream.offload.placement import Placement
+from slipstream.offload.placement.placement import Placement
 from slipstream.offload.simulator.prompt import Prompt, add_prefill
 from slipstream.offload.simulator.steps import PlacedParts, WorkList, add_head
 from slipstream.offload.simulator.timeline import Timeline

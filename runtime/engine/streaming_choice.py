@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from slipstream.offload.streaming_plan import StepLine, StreamingPlan
+from slipstream.offload.placement.streaming_plan import StepLine, StreamingPlan
 from slipstream.runtime.models import LayerStream
 
 _NEWEST_SHARE = 0.5  # of what was measured last in what is expected

@@ -17,10 +17,10 @@ from slipstream.offload.device_costs import (
 )
 from slipstream.offload.errors import PlanMemoryError
 from slipstream.offload.model_parts import LayerPart, Matrix, ModelParts
-from slipstream.offload.placement import VRAM_MARGIN_BYTES
-from slipstream.offload.placement_options import PlacementOptions
-from slipstream.offload.placement_plan import PlacementPlan
-from slipstream.offload.placement_planner import plan_placement
+from slipstream.offload.placement.options import PlacementOptions
+from slipstream.offload.placement.placement import VRAM_MARGIN_BYTES
+from slipstream.offload.placement.plan import PlacementPlan
+from slipstream.offload.placement.planner import plan_placement
 
 MB = 10**6
 

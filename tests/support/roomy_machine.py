@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from slipstream.runtime import planning
+from slipstream.runtime.planning import planner
 
 # The same for a program that a test starts.
 ROOMY = """
 from dataclasses import replace
-from slipstream.runtime import planning
-machine = replace(planning.probe(), ram_total_bytes=1 << 34, ram_available_bytes=1 << 33, gpus=())
-planning.probe = lambda: machine
+from slipstream.runtime.planning import planner
+machine = replace(planner.probe(), ram_total_bytes=1 << 34, ram_available_bytes=1 << 33, gpus=())
+planner.probe = lambda: machine
 """
 
 
@@ -21,8 +21,8 @@ planning.probe = lambda: machine
 def roomy_machine() -> Iterator[None]:
     """Models load within as if 8 GiB were free and there were no GPU."""
     machine = replace(
-        planning.probe(), ram_total_bytes=1 << 34, ram_available_bytes=1 << 33, gpus=()
+        planner.probe(), ram_total_bytes=1 << 34, ram_available_bytes=1 << 33, gpus=()
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "probe", lambda: machine)
+        patch.setattr(planner, "probe", lambda: machine)
         yield

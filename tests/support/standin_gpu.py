@@ -9,12 +9,12 @@ import pytest
 
 from slipstream.cpu_kernels import compiled
 from slipstream.offload.device_costs import MachineCosts, NominalDeviceCosts, NominalLinkCosts
-from slipstream.offload.placement import VRAM_MARGIN_BYTES, Device, Placement
-from slipstream.offload.placement_plan import PlacementPlan
-from slipstream.runtime import placing, planning
-from slipstream.runtime.gpu import Gpu
+from slipstream.offload.placement.placement import VRAM_MARGIN_BYTES, Device, Placement
+from slipstream.offload.placement.plan import PlacementPlan
 from slipstream.runtime.loading import plan_model
 from slipstream.runtime.options import Options
+from slipstream.runtime.planning import placing, planner
+from slipstream.runtime.planning.gpu import Gpu
 from support.strict_device import DeviceMemoryError, strict_backend
 
 MB = 10**6
@@ -46,9 +46,9 @@ class StandinGpu:
         ops.StagedLayer = self._staged_type(ops.StagedLayer)
 
     def found(self, options: Options, *_: Any, may_have_less: bool) -> Gpu:
-        """In the place of `runtime.gpu.find_gpu`: it has measured costs, and is fast."""
+        """In the place of `runtime.planning.gpu.find_gpu`: it has measured costs, and is fast."""
         if options.vram_bytes == 0:
-            raise planning.NoGpuError("vram_bytes is 0")
+            raise planner.NoGpuError("vram_bytes is 0")
         free_bytes = min(self.told_bytes, room(self.true_bytes))
         free_bytes = free_bytes if self.limits else self.told_bytes
         return Gpu(
@@ -115,7 +115,7 @@ class StandinGpu:
 
 def use(gpu: StandinGpu, patch: pytest.MonkeyPatch) -> None:
     """Models are planned onto it while the patch lasts."""
-    patch.setattr(planning, "find_gpu", gpu.found)
+    patch.setattr(planner, "find_gpu", gpu.found)
 
 
 def room(num_bytes: int) -> int:
@@ -142,7 +142,7 @@ def planned_so(
         made = place(*given, streams=False)
         return replace(made, chosen=replace(made.chosen, placement=placement))
 
-    patch.setattr(planning, "place", placed)
+    patch.setattr(planner, "place", placed)
     return placement
 
 

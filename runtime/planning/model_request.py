@@ -9,10 +9,10 @@ from slipstream.runtime.backends import Backend
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.draft_choice import DraftChoice
 from slipstream.runtime.errors import OptionError
-from slipstream.runtime.gpu import Gpu
 from slipstream.runtime.models import Devices, ModelConfig
 from slipstream.runtime.options import DEFAULT_KV, KV_DTYPES, Options
-from slipstream.runtime.parts_of_files import dovetail_parts, parts_of
+from slipstream.runtime.planning.gpu import Gpu
+from slipstream.runtime.planning.parts_of_files import dovetail_parts, parts_of
 from slipstream.runtime.speculation import DRAFT_KV
 
 # A draft gives logits of the first tokens of its vocabulary only. Merges are ordered by how often

@@ -5,13 +5,13 @@ from dataclasses import replace
 from slipstream.offload.device_costs import MachineCosts
 from slipstream.offload.errors import PlanMemoryError
 from slipstream.offload.model_parts import ModelParts
-from slipstream.offload.placement import Placement
-from slipstream.offload.placement_options import PlacementOptions
-from slipstream.offload.placement_plan import PlacementPlan
-from slipstream.offload.placement_planner import plan_placement
+from slipstream.offload.placement.options import PlacementOptions
+from slipstream.offload.placement.placement import Placement
+from slipstream.offload.placement.plan import PlacementPlan
+from slipstream.offload.placement.planner import plan_placement
+from slipstream.offload.placement.streaming_plan import plan_streaming
 from slipstream.offload.simulator import staged_layers_bytes
 from slipstream.offload.step_times import PREFILL_TOKENS
-from slipstream.offload.streaming_plan import plan_streaming
 
 
 def plan_with_streaming(

@@ -5,12 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from slipstream.offload.device_costs import MachineCosts
-from slipstream.offload.layer_sets import layer_sets
 from slipstream.offload.model_parts import ModelParts
-from slipstream.offload.placement import VRAM_MARGIN_BYTES, BoolArray, IntArray, Placements
-from slipstream.offload.placement_measures import layer_costs
-from slipstream.offload.placement_options import PlacementOptions
-from slipstream.offload.placement_plan import PlacedModel
+from slipstream.offload.placement.layer_sets import layer_sets
+from slipstream.offload.placement.measures import layer_costs
+from slipstream.offload.placement.options import PlacementOptions
+from slipstream.offload.placement.placement import (
+    VRAM_MARGIN_BYTES,
+    BoolArray,
+    IntArray,
+    Placements,
+)
+from slipstream.offload.placement.plan import PlacedModel
 from slipstream.offload.step_times import PREFILL_TOKENS, FloatArray, StepTimes
 
 SAME_SHARE = 1e-9  # of the predicted time: less than that apart, two placements are as fast

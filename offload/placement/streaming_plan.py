@@ -5,7 +5,7 @@ from typing import Self
 
 from slipstream.offload.device_costs import MachineCosts
 from slipstream.offload.model_parts import ModelParts
-from slipstream.offload.placement import VRAM_MARGIN_BYTES, Placement
+from slipstream.offload.placement.placement import VRAM_MARGIN_BYTES, Placement
 from slipstream.offload.simulator.streaming import (
     chunk_seconds,
     staged_layers_bytes,

@@ -6,15 +6,15 @@ from dataclasses import replace
 from slipstream.offload.errors import PlanMemoryError
 from slipstream.offload.machine import Machine
 from slipstream.offload.model_parts import ModelParts
-from slipstream.offload.placement_plan import PlacementPlan
+from slipstream.offload.placement.plan import PlacementPlan
 from slipstream.offload.plan import Decision, Footprint, Plan
 from slipstream.offload.planner import MAX_SEQUENCES, SMALLEST_CONTEXT, plan_cpu
 from slipstream.runtime.backends import Backend
-from slipstream.runtime.gpu import Gpu
-from slipstream.runtime.model_request import ModelRequest, Planned
 from slipstream.runtime.models import Devices
-from slipstream.runtime.overlap import DOVETAIL_TAKES_TURNS, overlap_decision
-from slipstream.runtime.placing import devices_of, left_in_ram, vram_workspace_bytes
+from slipstream.runtime.planning.gpu import Gpu
+from slipstream.runtime.planning.model_request import ModelRequest, Planned
+from slipstream.runtime.planning.overlap import DOVETAIL_TAKES_TURNS, overlap_decision
+from slipstream.runtime.planning.placing import devices_of, left_in_ram, vram_workspace_bytes
 
 _FALLBACK_CONTEXTS = (4096, 2048, 1024, 512, SMALLEST_CONTEXT)  # tokens of context
 

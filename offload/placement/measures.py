@@ -10,9 +10,9 @@ layers are searched by each of these sums, and whole placements are compared by 
 import numpy as np
 
 from slipstream.offload.device_costs import DeviceCosts, LinkCosts
-from slipstream.offload.layer_sets import LayerCosts
 from slipstream.offload.model_parts import ModelParts
-from slipstream.offload.placement_options import PlacementOptions
+from slipstream.offload.placement.layer_sets import LayerCosts
+from slipstream.offload.placement.options import PlacementOptions
 from slipstream.offload.step_times import (
     FLOAT_BYTES,
     PREFILL_TOKENS,

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from slipstream.offload.placement import BoolArray, Device, Placement, Placements
-from slipstream.offload.placement_candidates import Candidates, PlacementTask
-from slipstream.offload.placement_plan import PlacedModel
+from slipstream.offload.placement.candidates import Candidates, PlacementTask
+from slipstream.offload.placement.placement import BoolArray, Device, Placement, Placements
+from slipstream.offload.placement.plan import PlacedModel
 from slipstream.offload.units import format_bytes
 
 

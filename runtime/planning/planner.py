@@ -7,15 +7,20 @@ from slipstream.offload.bandwidth import measured_read_bandwidth
 from slipstream.offload.errors import PlanMemoryError, PlanOptionError
 from slipstream.offload.machine import default_threads, probe
 from slipstream.offload.model_parts import ModelParts
-from slipstream.offload.placement_plan import PlacementPlan
+from slipstream.offload.placement.plan import PlacementPlan
 from slipstream.offload.plan import Decision, Footprint
 from slipstream.offload.profile.gpu_access import NoGpuError
 from slipstream.offload.profile.profiling import Progress
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
-from slipstream.runtime.gpu import Gpu, find_gpu
-from slipstream.runtime.model_request import ModelRequest, Planned, choose_kv, requested_parts
-from slipstream.runtime.placing import place
-from slipstream.runtime.ram_planning import RamPlanner
+from slipstream.runtime.planning.gpu import Gpu, find_gpu
+from slipstream.runtime.planning.model_request import (
+    ModelRequest,
+    Planned,
+    choose_kv,
+    requested_parts,
+)
+from slipstream.runtime.planning.placing import place
+from slipstream.runtime.planning.ram_planning import RamPlanner
 
 
 def plan_for(

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from slipstream.offload.placement import VRAM_MARGIN_BYTES, Placement
+from slipstream.offload.placement.placement import VRAM_MARGIN_BYTES, Placement
+from slipstream.offload.placement.streaming_plan import StreamingPlan
 from slipstream.offload.step_times import PREFILL_TOKENS
-from slipstream.offload.streaming_plan import StreamingPlan
 from slipstream.offload.table import aligned
 from slipstream.offload.units import format_bytes
 
@@ -38,7 +38,7 @@ class PlacedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacementPlan:
-    """The placement taken, of all that fit. Made by `placement_planner.plan_placement`."""
+    """The placement taken, of all that fit. Made by `planner.plan_placement`."""
 
     chosen: PlacedModel
     runner_up: PlacedModel | None  # the fastest that has the head or the draft elsewhere

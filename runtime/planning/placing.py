@@ -3,16 +3,16 @@
 from dataclasses import replace
 
 from slipstream.offload.model_parts import ModelParts
-from slipstream.offload.placement import Placement
-from slipstream.offload.placement_options import PlacementOptions
-from slipstream.offload.placement_plan import PlacementPlan
-from slipstream.offload.placement_planner import plan_placement
+from slipstream.offload.placement.options import PlacementOptions
+from slipstream.offload.placement.placement import Placement
+from slipstream.offload.placement.plan import PlacementPlan
+from slipstream.offload.placement.planner import plan_placement
+from slipstream.offload.placement.streaming_planner import plan_with_streaming
 from slipstream.offload.plan import Footprint
 from slipstream.offload.simulator.streaming import unpacked_bytes
-from slipstream.offload.streaming_planner import plan_with_streaming
 from slipstream.runtime.backends import Backend
-from slipstream.runtime.gpu import Gpu
 from slipstream.runtime.models import Devices, LayerDevices
+from slipstream.runtime.planning.gpu import Gpu
 
 
 def place(

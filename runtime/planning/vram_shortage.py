@@ -4,11 +4,11 @@ import logging
 import weakref
 from types import ModuleType
 
-from slipstream.offload.placement import VRAM_MARGIN_BYTES
+from slipstream.offload.placement.placement import VRAM_MARGIN_BYTES
 from slipstream.offload.units import format_bytes
 from slipstream.runtime.errors import MemoryBudgetError
-from slipstream.runtime.model_request import ModelRequest, Planned
-from slipstream.runtime.planning import plan_for
+from slipstream.runtime.planning.model_request import ModelRequest, Planned
+from slipstream.runtime.planning.planner import plan_for
 
 log = logging.getLogger(__name__)
 

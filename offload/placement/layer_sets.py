@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from slipstream.offload.placement import BoolArray, IntArray
+from slipstream.offload.placement.placement import BoolArray, IntArray
 from slipstream.offload.step_times import FloatArray
 
 MOST_SETS = 256  # that go on all together; all subsets of 8 layers

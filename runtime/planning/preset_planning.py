@@ -6,17 +6,17 @@ from slipstream.offload.device_costs import MachineCosts
 from slipstream.offload.errors import PlanMemoryError, PlanOptionError
 from slipstream.offload.machine_presets import machine_preset
 from slipstream.offload.model_parts import ModelParts
-from slipstream.offload.placement import Placement
-from slipstream.offload.placement_options import PlacementOptions
-from slipstream.offload.placement_plan import PlacementPlan
+from slipstream.offload.placement.options import PlacementOptions
+from slipstream.offload.placement.placement import Placement
+from slipstream.offload.placement.plan import PlacementPlan
+from slipstream.offload.placement.streaming_planner import plan_with_streaming
 from slipstream.offload.simulator import (
     RankedPlacement,
     Request,
     rank,
 )
-from slipstream.offload.streaming_planner import plan_with_streaming
 from slipstream.runtime.errors import MemoryBudgetError, OptionError
-from slipstream.runtime.model_request import ModelRequest, choose_kv, requested_parts
+from slipstream.runtime.planning.model_request import ModelRequest, choose_kv, requested_parts
 from slipstream.runtime.speculation import MATCH
 
 USUAL_CONTEXT = 4096  # tokens, where none is asked for

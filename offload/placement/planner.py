@@ -7,10 +7,10 @@ the draft on either device.
 from slipstream.offload.device_costs import MachineCosts
 from slipstream.offload.errors import PlanMemoryError, PlanOptionError
 from slipstream.offload.model_parts import ModelParts
-from slipstream.offload.placement_candidates import PlacementTask
-from slipstream.offload.placement_options import PlacementOptions
-from slipstream.offload.placement_plan import PlacementPlan
-from slipstream.offload.placement_reasons import benefits, empty_reason
+from slipstream.offload.placement.candidates import PlacementTask
+from slipstream.offload.placement.options import PlacementOptions
+from slipstream.offload.placement.plan import PlacementPlan
+from slipstream.offload.placement.reasons import benefits, empty_reason
 from slipstream.offload.units import format_bytes
 
 __all__ = ["PlacementOptions", "plan_placement"]

@@ -1,0 +1,1 @@
+"""From a model that is asked for to a plan, and what carries it out."""
