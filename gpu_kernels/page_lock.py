@@ -14,7 +14,7 @@ from slipstream.gpu_kernels.device import compute_device
 
 log = logging.getLogger(__name__)
 
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()  # a finalizer may run wherever memory is asked for
 _LOCKED: Counter[int] = Counter()  # locks on each buffer, by its address: models share buffers
 
 
@@ -55,14 +55,16 @@ def _buffer_of(array: np.ndarray) -> np.ndarray:
 
 def _lock(address: int, num_bytes: int) -> bool:
     with _LOCK:
-        register = torch.cuda.cudart().cudaHostRegister
-        if not _LOCKED[address] and int(register(address, num_bytes, 0)) != 0:
-            # The refusal would be taken for an error of the next op; one that finds it clears it.
-            with suppress(RuntimeError):
-                torch.zeros(1, device=compute_device())
-            return False
         _LOCKED[address] += 1
-        return True
+        if _LOCKED[address] > 1:
+            return True
+        if int(torch.cuda.cudart().cudaHostRegister(address, num_bytes, 0)) == 0:
+            return True
+        _LOCKED[address] -= 1
+        # The refusal would be taken for an error of the next op; one that finds it clears it.
+        with suppress(RuntimeError):
+            torch.zeros(1, device=compute_device())
+        return False
 
 
 def _unlock(address: int) -> None:

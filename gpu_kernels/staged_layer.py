@@ -59,16 +59,18 @@ class StagedLayer:
         with _to_device().current():
             self._left.wait()
             first = 0
-            for part in _parts_of(weights):
-                end = first + part.panels.nbytes
-                source = torch.from_numpy(part.panels).view(-1)
-                self._raw[first:end].copy_(source, non_blocking=True)
-                self._places[id(part)] = first, end
-                first = _aligned(end)
-                num_bytes += part.panels.nbytes
-            for ours, theirs in _pairs(self.pages, pages):
-                num_bytes += _copy(theirs, ours, page_ids)
-            self._arrived.record()
+            try:
+                for part in _parts_of(weights):
+                    end = first + part.panels.nbytes
+                    source = torch.from_numpy(part.panels).view(-1)
+                    self._raw[first:end].copy_(source, non_blocking=True)
+                    self._places[id(part)] = first, end
+                    first = _aligned(end)
+                    num_bytes += part.panels.nbytes
+                for ours, theirs in _pairs(self.pages, pages):
+                    num_bytes += _copy(theirs, ours, page_ids)
+            finally:  # what has begun is waited for by `synchronize` also after an error
+                self._arrived.record()
         return num_bytes
 
     def arrive(self) -> None:
@@ -96,9 +98,11 @@ class StagedLayer:
         computed.record()
         with _to_host().current():
             computed.wait()
-            for ours, theirs in _pairs(self.pages, pages):
-                num_bytes += _copy(ours, theirs, page_ids)
-            self._left.record()
+            try:
+                for ours, theirs in _pairs(self.pages, pages):
+                    num_bytes += _copy(ours, theirs, page_ids)
+            finally:
+                self._left.record()
         return num_bytes
 
     def synchronize(self) -> None:

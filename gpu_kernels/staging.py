@@ -7,7 +7,7 @@ import torch
 
 from slipstream.gpu_kernels.device import compute_device
 
-_NUM_STAGED_LAYERS = 4  # copies under way at a time, before one has to wait for the first
+_NUM_BUFFERS = 4  # copies under way at a time, before one has to wait for the first
 
 
 class _Buffer:
@@ -40,7 +40,7 @@ class Staging:
         if compute_device().type != "cuda":
             return out.copy_(torch.from_numpy(array).view(out.dtype))
         with self._lock:
-            if len(self._buffers) < _NUM_STAGED_LAYERS:
+            if len(self._buffers) < _NUM_BUFFERS:
                 self._buffers.append(_Buffer())
             self._next = (self._next + 1) % len(self._buffers)
             self._buffers[self._next].copy(array, out)

@@ -47,7 +47,7 @@ class Stats(SpeculationStats):
     vram_bytes    : the most of a GPU's memory that tensors of this process have taken so far
     streamed_tokens : of the prompt, read by the GPU with streamed weights
     streaming_rows  : of a prompt in a step, from which on that is faster by what was planned and
-                    measured; None where nothing was streamed
+                    measured; None where nothing was streamed, or where it pays no more
     """
 
     prompt_tokens: int

@@ -13,7 +13,7 @@ from slipstream.runtime.catalogue import resolve
 from slipstream.runtime.checkpoint import ModelFile
 from slipstream.runtime.draft_choice import DraftChoice, chosen_draft
 from slipstream.runtime.draft_loading import load_draft
-from slipstream.runtime.engine import Engine, Streaming, WarmUp
+from slipstream.runtime.engine import Engine, Streaming, WarmUp, warm_ups
 from slipstream.runtime.errors import MemoryBudgetError
 from slipstream.runtime.kv_cache import KVCache, pages_for
 from slipstream.runtime.kv_cache.kv_cache import PAGE_SIZE
@@ -42,6 +42,8 @@ from slipstream.runtime.planning.vram_shortage import (
 )
 from slipstream.runtime.speculation import Speculation
 from slipstream.runtime.tokenizer import ChatTemplate, Tokenizer
+
+_COMPILING = "compiling kernels for this GPU (once)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,19 +154,25 @@ def _load(
         request = _request(file, options, draft, backend_name, draft_backend_name)
         planned = plan_for(request, progress=progress)
         while True:
+            vram_budget = limit_vram(planned)
             try:
-                return _load_planned(request, planned, start, progress)
+                return _load_planned(request, planned, vram_budget, start, progress)
             except device_errors(planned) as error:
                 shortage = str(error)
             gc.collect()  # what was loaded, which the error's frames and it keep alive together
+            if vram_budget is not None:
+                vram_budget.release()
             planned = smaller_plan(request, planned, shortage)
 
 
 def _load_planned(
-    request: ModelRequest, planned: Planned, start: float, progress: Progress | None
+    request: ModelRequest,
+    planned: Planned,
+    vram_budget: VramBudget | None,
+    start: float,
+    progress: Progress | None,
 ) -> Loaded:
     config, plan, devices = request.config, planned.plan, planned.devices
-    vram_budget = limit_vram(planned)
     contents: dict[int | None, LayerContents] = {}
     weights, tokenizer, chat_template = _read_model(request, planned, contents, progress)
     costly = load_draft(request, planned, tokenizer, progress)
@@ -174,10 +182,15 @@ def _load_planned(
     streaming = _streaming(planned, contents, cache)
     check_workspace(planned)
     engine = Engine(weights, cache, devices, threads=plan.threads, streaming=streaming)
-    if streaming is not None:
-        _warm_up(engine, WarmUp(plan.context, streamed=True), progress)
-    if not all(each.ops.IN_HOST_MEMORY for each in devices.backends):
-        _warm_up(engine, WarmUp(plan.context, streamed=False), progress)
+    _warm_up(
+        engine,
+        warm_ups(
+            plan.context,
+            streamed_from=None if streaming is None else streaming.plan.least_rows,
+            in_place=not all(each.ops.IN_HOST_MEMORY for each in devices.backends),
+        ),
+        progress,
+    )
     return Loaded(
         path=request.file.path,
         config=config,
@@ -231,21 +244,22 @@ def _streaming(
     return Streaming(plan=made.streaming, layers=layers)
 
 
-def _warm_up(engine: Engine, job: WarmUp, progress: Progress | None) -> None:
+def _warm_up(engine: Engine, jobs: list[WarmUp], progress: Progress | None) -> None:
     """Have the GPU compile its kernels. Raises VramShortageError when its memory runs out."""
-    if progress is not None:
-        progress("compiling kernels for this GPU (once)", 0, 1)
-    engine.submit(job)
-    try:
-        job.result()
-    except MemoryBudgetError as error:
-        engine.close()
-        raise VramShortageError(str(error.__cause__)) from None
-    except BaseException:
-        engine.close()
-        raise
-    if progress is not None:
-        progress("compiling kernels for this GPU (once)", 1, 1)
+    for done, job in enumerate(jobs):
+        if progress is not None:
+            progress(_COMPILING, done, len(jobs))
+        engine.submit(job)
+        try:
+            job.result()
+        except MemoryBudgetError as error:
+            engine.close()
+            raise VramShortageError(str(error.__cause__)) from None
+        except BaseException:
+            engine.close()
+            raise
+    if progress is not None and jobs:
+        progress(_COMPILING, len(jobs), len(jobs))
 
 
 def _read_tokenizer(file: ModelFile, config: ModelConfig) -> tuple[Tokenizer, ChatTemplate | None]:

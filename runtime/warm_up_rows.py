@@ -2,4 +2,4 @@
 
 # Rows for which the kernels of a GPU differ, see `gpu_kernels.launch_shapes`; still more rows take
 # the kernels of the first. 1 comes twice: the first run is collected, the second replays it.
-WARM_UP_ROWS = (80, 40, 12, 6, 3, 1, 1)
+WARM_UP_ROWS = (80, 40, 24, 12, 6, 3, 1, 1)

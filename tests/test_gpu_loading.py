@@ -124,6 +124,9 @@ def test_prompts_are_streamed_where_that_is_planned(
             assert rows == pytest.approx(streaming.least_rows, abs=5)
             told = f"pays from {rows} in a step, {streaming.least_rows} planned"
             assert any(told in line for line in timing_lines(got, llm.plan))
+            got.stats["streaming_rows"] = None  # slower than planned
+            told = f"of the prompt; pays no more, {streaming.least_rows} planned"
+            assert any(told in line for line in timing_lines(got, llm.plan))
         num_streamed.append(0 if streaming is None else streaming.num_layers)
         limit = plan.chosen.vram_bytes - 1
     assert len(set(num_streamed)) > 2
@@ -194,7 +197,7 @@ def test_a_full_gpu_is_left_alone_where_it_was_not_asked_for(
 
 
 def test_kernels_are_compiled_at_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the numbers of rows for which they differ, and the longest streamed step."""
+    """With the numbers of rows for which they differ; streamed ones from the least planned on."""
     path, shape = tmp_path / "tiny.gguf", tiny_shape("qwen2", num_layers=6)
     write_tiny_model(path, architecture="qwen2", quant_type=QuantType.Q4_K, shape=shape)
     use(StandinGpu(room(1000 * MB)), monkeypatch)
@@ -216,7 +219,10 @@ def test_kernels_are_compiled_at_loading(tmp_path: Path, monkeypatch: pytest.Mon
             assert llm.plan.placement is not None
             streaming = llm.plan.placement.streaming
             limit = llm.plan.placement.chosen.vram_bytes - 1
-    assert steps == [(512, True), *(in_place if streaming.num_layers < 6 else [])]
+    least_rows = max(2, streaming.least_rows)
+    streamed = [512, *(rows for rows in WARM_UP_ROWS if rows > least_rows), least_rows]
+    want = [(rows, True) for rows in streamed]
+    assert steps == want + (in_place if streaming.num_layers < 6 else [])
 
 
 def test_a_shortage_in_the_first_step_is_found_at_loading(

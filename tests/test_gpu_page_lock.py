@@ -37,7 +37,9 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
     from slipstream.gpu_kernels import page_lock
 
     fake = FakeRuntime()
-    functions = SimpleNamespace(cudaHostRegister=fake.register, cudaHostUnregister=fake.unregister)
+    functions = SimpleNamespace(
+        cudaHostRegister=lambda *given: fake.register(*given), cudaHostUnregister=fake.unregister
+    )
     monkeypatch.setattr(torch.cuda, "cudart", lambda: functions)
     monkeypatch.setattr(page_lock, "compute_device", lambda: SimpleNamespace(type="cuda"))
     monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
@@ -66,6 +68,21 @@ def test_parts_of_a_buffer_are_locked_together_until_the_last_lock_goes(
     del second
     gc.collect()
     assert runtime.locked == {}
+
+
+def test_a_lock_that_goes_while_another_is_made(runtime: FakeRuntime, never_hangs: None) -> None:
+    first = [lock(np.zeros(1000, np.uint8))]
+    register = runtime.register
+
+    def collects(*given: int) -> int:  # as the garbage collector may anywhere
+        first.clear()
+        return register(*given)
+
+    runtime.register = collects
+    second = np.zeros(2000, np.uint8)
+    kept = lock(second)
+    assert runtime.locked == {second.ctypes.data: 2000}
+    del kept
 
 
 def test_it_keeps_the_memory(runtime: FakeRuntime) -> None:

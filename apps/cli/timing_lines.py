@@ -41,8 +41,10 @@ def timing_lines(completion: Completion, plan: Plan) -> list[str]:
     if stats["streamed_tokens"]:
         streaming = None if plan.placement is None else plan.placement.streaming
         planned = "" if streaming is None else f", {streaming.least_rows} planned"
-        pays = f"of the prompt; pays from {stats['streaming_rows']} in a step{planned}"
-        rows.append(("streamed", f"{stats['streamed_tokens']} tokens", pays))
+        least_rows = stats["streaming_rows"]
+        pays = "pays no more" if least_rows is None else f"pays from {least_rows} in a step"
+        streamed = f"{stats['streamed_tokens']} tokens"
+        rows.append(("streamed", streamed, f"of the prompt; {pays}{planned}"))
     lines = aligned(rows)
     if timings.decode_tokens and plan.placement is not None:
         compared = plan.placement.compare(

@@ -23,7 +23,7 @@ from slipstream.offload.profile.workloads import (
 LIMIT = 0.1
 
 _BOTH = (gpu_kernels, compiled)
-_NUM_ROWS = (1, 12, 80)  # kernels differ by them
+_NUM_ROWS = (1, 12, 24, 80)  # kernels differ by them
 _ROWS, _COLUMNS = 48, 512  # of a weight; a row of Q2_K to Q6_K has blocks of 256
 _HEADS, _KV_HEADS, _HEAD_SIZE = 4, 2, 64
 _PAST = 100  # keys before a step's, on two pages

@@ -6,7 +6,7 @@ from slipstream.runtime.engine.generation import Generation, TokenStream
 from slipstream.runtime.engine.job import LARGEST_CHUNK, Job
 from slipstream.runtime.engine.scoring import Scoring
 from slipstream.runtime.engine.streaming_choice import Streaming
-from slipstream.runtime.engine.warm_up import WarmUp
+from slipstream.runtime.engine.warm_up import WarmUp, warm_ups
 
 __all__ = [
     "LARGEST_CHUNK",
@@ -18,4 +18,5 @@ __all__ = [
     "Streaming",
     "TokenStream",
     "WarmUp",
+    "warm_ups",
 ]

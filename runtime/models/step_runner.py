@@ -136,8 +136,8 @@ class StepRunner:
 
     def _run_streamed(self, batch: StepBatch, placement: RowPlacement) -> Array:
         assert self._stream is not None, "there is nothing to stream"
-        self._stream.begin(placement)
         try:
+            self._stream.begin(placement)
             sides = StepSides(StepInputs(batch, placement), self._workspaces)
             logits = self._run_once(sides, self._stream)
         finally:
