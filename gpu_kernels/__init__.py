@@ -18,6 +18,7 @@ from slipstream.gpu_kernels.memory import (
     limit_bytes,
     peak_bytes,
     release_bytes,
+    release_unused,
 )
 from slipstream.gpu_kernels.mirror import Mirror
 from slipstream.gpu_kernels.page_lock import PageLock
@@ -59,6 +60,7 @@ __all__ = [
     "peak_bytes",
     "prepare",
     "release_bytes",
+    "release_unused",
     "rms_norm",
     "rotate_and_store",
     "set_num_threads",

@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from slipstream.gpu_kernels.capture import capturing
+from slipstream.gpu_kernels.tensors import synchronize
+
 RUNS = 5  # of which the median counts
 ENOUGH_S = 0.005  # of work in a run: far more than starting and stopping the clock takes
 MOST_CALLS = 64  # in a run; a shorter run is of calls that take next to nothing
@@ -20,19 +23,18 @@ def seconds_a_call(calls: Sequence[Callable[[], object]]) -> float:
         call()  # compiled now, if it was not
     once = _seconds(calls[0])
     turns = max(1, min(int(ENOUGH_S / max(once, 1e-9)), MOST_CALLS) // len(calls))
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with capturing() as graph:
         for _ in range(turns):
             for call in calls:
                 call()
-    graph.replay()
-    return statistics.median(_seconds(graph.replay) for _ in range(RUNS)) / (turns * len(calls))
+    graph.run()
+    return statistics.median(_seconds(graph.run) for _ in range(RUNS)) / (turns * len(calls))
 
 
 def _seconds(work: Callable[[], object]) -> float:
     """Seconds between events on the device, before and after some work; waits for it."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize()
+    synchronize()
     start.record()
     work()
     end.record()

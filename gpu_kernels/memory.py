@@ -40,8 +40,14 @@ def release_bytes(num_bytes: int) -> None:
     """
     if compute_device().type == "cuda":
         _BUDGETS.remove(num_bytes)
-        torch.cuda.empty_cache()
+        release_unused()
         _allow(max(sum(_BUDGETS), torch.cuda.memory_allocated()) if _BUDGETS else None)
+
+
+def release_unused() -> None:
+    """Give the system back what no tensor has; a capture can't do so by itself."""
+    if compute_device().type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _allow(num_bytes: int | None) -> None:

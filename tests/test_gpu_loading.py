@@ -294,3 +294,36 @@ def test_memory_that_runs_out_in_a_step_is_told_as_that(
             with pytest.raises(MemoryBudgetError, match="ran out during a step"):
                 llm.generate(PROMPT, **GREEDY)
         assert llm.generate(PROMPT, **GREEDY).token_ids == want
+
+
+@pytest.mark.parametrize("num_failing", [1, 10**6])
+def test_steps_that_can_not_be_kept_run_all_the_same(
+    num_failing: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What lies between the ops of a step that is kept takes memory of its own."""
+    path, shape = tmp_path / "tiny.gguf", tiny_shape("qwen2", num_layers=6)
+    write_tiny_model(path, architecture="qwen2", quant_type=QuantType.Q4_K, shape=shape)
+    with LLM(path, vram_bytes=0, context=256) as llm:
+        want = llm.generate(PROMPT, **GREEDY)
+    gpu = StandinGpu(room(1000 * MB))
+    use(gpu, monkeypatch)
+    keep, tried, released = StepRunner._keep, [], []
+
+    def runs_out(*given: Any) -> Any:
+        tried.append(given)
+        if len(tried) <= num_failing:
+            raise DeviceMemoryError("out of memory")
+        return keep(*given)
+
+    monkeypatch.setattr(gpu.backend.ops, "release_unused", lambda: released.append(1))
+    monkeypatch.setattr(StepRunner, "_keep", runs_out)
+    with LLM(path, context=256) as llm:
+        at_loading = len(tried)
+        got = llm.generate(PROMPT, **GREEDY)
+        assert len(tried) - at_loading < 8  # not in each step
+    assert got.token_ids == want.token_ids
+    assert released
+    assert ("no memory left to keep a step of 1 rows" in caplog.text) == (num_failing > 1)

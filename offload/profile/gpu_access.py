@@ -1,6 +1,7 @@
 """The GPU to be measured, or why there is none."""
 
 import importlib.util
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,13 +54,14 @@ def open_gpu(machine: Machine) -> GpuAccess:
     from slipstream.offload.profile.gpu_check import check
     from slipstream.offload.profile.gpu_workloads import GpuWorkloads, LinkCopies, gpu_sizes
 
-    errors = (RuntimeError, TritonError)
+    # Triton's first launch compiles C against the driver; an assertion says that there is none.
+    errors = (RuntimeError, TritonError, OSError, subprocess.SubprocessError, AssertionError)
     try:
         device = GpuWorkloads(gpu_sizes())
         return GpuAccess(
             device=device, link=LinkCopies(), check=check, tune=device.tune, errors=errors
         )
-    except RuntimeError as error:  # as when its memory is full
+    except errors as error:  # as when its memory is full
         raise NoGpuError(f"the GPU does not answer: {error}") from error
 
 

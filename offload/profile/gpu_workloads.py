@@ -83,7 +83,7 @@ class GpuWorkloads:
     def seconds(self, run: Callable[[], object]) -> float:
         """As `DeviceWorkloads`: between two events on the GPU."""
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize()
+        gpu_kernels.synchronize()
         start.record()
         run()
         end.record()
@@ -118,7 +118,7 @@ class LinkCopies:
 
         def copy() -> None:
             target.copy_(source, non_blocking=pinned)
-            torch.cuda.synchronize()
+            gpu_kernels.synchronize()
 
         copy()
         return Workload(run=copy, count=1)

@@ -1,5 +1,6 @@
 """Runs steps: first all their ops are collected, which steps of one shape share, then they run."""
 
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from slipstream.runtime.models.step_program import StepProgram, StepRecorder
 from slipstream.runtime.models.step_side import StepSides
 from slipstream.runtime.models.workspace import ROWS_AT_LEAST, Workspaces
 from slipstream.runtime.step_batch import StepBatch
+
+log = logging.getLogger(__name__)
 
 _MOST_ROWS = ROWS_AT_LEAST  # of a step that is kept: in larger ones Python takes no large share
 _ALL_ROWS = slice(None)
@@ -60,11 +63,13 @@ class StepRunner:
         self._keeps = all(hasattr(each.ops, "capturing") for each in devices.backends)
         self._in_host_memory = all(each.ops.IN_HOST_MEMORY for each in devices.backends)
         self._kept: OrderedDict[_Shape, _KeptStep] = OrderedDict()
+        self._too_large: set[_Shape] = set()  # shapes of steps that can't be kept
         self._last: _Last = None
         self.link_bytes = 0
         used = {*devices.backends, *(() if stream is None else stream.devices.backends)}
+        self._devices_used = [each for each in used if not each.ops.IN_HOST_MEMORY]
         self.device_memory_errors: tuple[type[Exception], ...] = tuple(
-            each.ops.DeviceMemoryError for each in used if not each.ops.IN_HOST_MEMORY
+            each.ops.DeviceMemoryError for each in self._devices_used
         )
 
     def logits(self, batch: StepBatch, *, streamed: bool = False) -> np.ndarray:
@@ -95,7 +100,7 @@ class StepRunner:
         if self._in_host_memory:
             return self._run_kept(self._keep(shape, sides))
         logits = self._run_once(sides)
-        self._keep(shape, sides)
+        self._keep_if_it_fits(shape, sides)
         return logits
 
     def to_host(self, array: Array, name: str = "logits") -> np.ndarray:
@@ -144,6 +149,23 @@ class StepRunner:
             self._stream.end()
         self.link_bytes += self._stream.link_bytes
         return logits
+
+    def _keep_if_it_fits(self, shape: _Shape, sides: StepSides) -> None:
+        """Keep a step that has run, unless a device has no memory for what lies between its ops."""
+        if shape in self._too_large:
+            return
+        for _ in range(2):
+            try:
+                self._keep(shape, sides)
+                return
+            except self.device_memory_errors:
+                pass  # and with the error its frames, which keep tensors alive
+            for each in self._devices_used:
+                each.ops.release_unused()
+        self._too_large.add(shape)
+        log.warning(
+            "The GPU has no memory left to keep a step of %d rows: it runs slower.", shape[0]
+        )
 
     def _keep(self, shape: _Shape, sides: StepSides) -> _KeptStep:
         """Collect what the step does.

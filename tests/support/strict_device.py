@@ -98,6 +98,7 @@ def strict_backend(name: str, ops: ModuleType, *, on_device: bool) -> Backend:
         module.to_host = to_host
         module.DeviceMemoryError = DeviceMemoryError
         module.limit_bytes = module.release_bytes = lambda num_bytes: None
+        module.release_unused = lambda: None
         module.StagedLayer = type(
             "StagedLayer", (StandinStagedLayer,), {"device_pages": DevicePages}
         )
