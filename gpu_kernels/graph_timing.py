@@ -21,17 +21,17 @@ def seconds_a_call(calls: Sequence[Callable[[], object]]) -> float:
     """
     for call in calls:
         call()  # compiled now, if it was not
-    once = _seconds(calls[0])
+    once = seconds_on_gpu(calls[0])
     turns = max(1, min(int(ENOUGH_S / max(once, 1e-9)), MOST_CALLS) // len(calls))
     with capturing() as graph:
         for _ in range(turns):
             for call in calls:
                 call()
     graph.run()
-    return statistics.median(_seconds(graph.run) for _ in range(RUNS)) / (turns * len(calls))
+    return statistics.median(seconds_on_gpu(graph.run) for _ in range(RUNS)) / (turns * len(calls))
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds_on_gpu(work: Callable[[], object]) -> float:
     """Seconds between events on the device, before and after some work; waits for it."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     synchronize()

@@ -9,6 +9,7 @@ import torch
 from slipstream import gpu_kernels
 from slipstream.cpu_kernels import QuantType, Visibility
 from slipstream.gpu_kernels import KVPages, Weight, compute_device, from_host
+from slipstream.gpu_kernels.graph_timing import seconds_on_gpu
 from slipstream.gpu_kernels.tuning import tune
 from slipstream.offload.profile.measured_costs import Direction, HostMemory
 from slipstream.offload.profile.workloads import (
@@ -82,13 +83,7 @@ class GpuWorkloads:
 
     def seconds(self, run: Callable[[], object]) -> float:
         """As `DeviceWorkloads`: between two events on the GPU."""
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        gpu_kernels.synchronize()
-        start.record()
-        run()
-        end.record()
-        end.synchronize()
-        return float(start.elapsed_time(end)) / 1e3
+        return seconds_on_gpu(run)
 
     @cached_property
     def _pages(self) -> KVPages:
